@@ -1,0 +1,170 @@
+"""The types of an artifact's manifest; `artifact.py` reads, checks and writes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+FORMAT_NAME = "ferrylm-artifact"
+FORMAT_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One published file; `path` is a plain file name that carries a prefix of `sha256`."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """One canonical weight tensor.
+
+    `file` indexes `Weights.files`, or is None when the weights are random and made at load.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    file: int | None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The canonical weights, shared by all libraries; see docs/quantization.md for the layout."""
+
+    mode: str  # "stored" or "random"
+    seed: int | None  # of random weights
+    files: tuple[FileEntry, ...]
+    tensors: tuple[TensorEntry, ...]
+
+
+@dataclass(frozen=True)
+class RopeConfig:
+    """Rotary position embedding; `kind` is default, linear, llama3 or yarn.
+
+    `parameters` holds the scaling's own numbers under their Hugging Face names.
+    """
+
+    kind: str
+    theta: float
+    parameters: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of a model, independent of quantization and target."""
+
+    family: str  # Hugging Face model_type
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    vocab_size: int
+    context_length: int
+    norm_eps: float
+    tied_embedding: bool
+    rope: RopeConfig
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How the canonical weights are stored: q4f16, q8f16, q0f16 or q0f32."""
+
+    body: str
+    head: str  # embedding and output head
+    group_size: int
+    bits_per_weight: float  # all stored tensors, scales and norms counted
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """Tokenizer file and what its user must know of it."""
+
+    file: FileEntry  # Hugging Face tokenizer.json
+    chat_template: FileEntry | None  # Jinja text
+    bos_token_id: int | None
+    eos_token_ids: tuple[int, ...]  # generation stops at any of them
+    add_bos: bool  # whether encoding a plain prompt begins with bos
+    special_tokens: dict[str, str]  # "bos_token" -> its text, ...: what templates are given
+    probe_sha256: str  # of the ids of the probe text, little-endian int32
+
+
+@dataclass(frozen=True)
+class GenerationDefaults:
+    """The model maker's sampling settings; None where he says nothing."""
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One device tensor of a library: `transform(*sources)` of canonical tensors.
+
+    `transform` names a destination-passing function of the library; None copies the one source.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    sources: tuple[str, ...]
+    transform: str | None
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What a machine must have before a library may be opened."""
+
+    machine: str  # platform.machine(): x86_64, aarch64
+    cpu_features: tuple[str, ...]  # names of /proc/cpuinfo flags
+
+
+@dataclass(frozen=True)
+class Library:
+    """One shared library: code for one target."""
+
+    target: str  # cpu-x86-64-v3, cpu-x86-64-v4-vnni, cpu-aarch64, ...
+    kind: str  # cpu; later vulkan, cuda, rocm
+    preference: int  # the runnable library with the highest one is taken
+    arithmetic: str  # what multiplies: "f32", "int8" (activations quantized), ...
+    file: FileEntry
+    requires: Requirements
+    parameters: tuple[Parameter, ...]
+    decode_batches: tuple[int, ...]  # batch sizes with a decode function of their own
+    prefill_chunk: int  # tokens at most in one prefill call
+    kv_dtype: str
+    kv_page_multiple: int  # the page size must be a multiple of this many tokens
+    workspace_bytes: int  # activations at the largest step
+
+
+@dataclass(frozen=True)
+class Versions:
+    """The producers of an artifact."""
+
+    ferrylm: str
+    tvm: str
+    tvm_ffi: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A whole artifact. `artifact_id` is the SHA-256 of the canonical JSON of all the rest."""
+
+    name: str
+    versions: Versions
+    model: ModelConfig
+    quantization: Quantization
+    weights: Weights
+    tokenizer: Tokenizer | None  # None for a bare config.json
+    generation: GenerationDefaults
+    libraries: tuple[Library, ...]
+    golden: FileEntry | None
+    artifact_id: str
