@@ -168,3 +168,16 @@ class Manifest:
     libraries: tuple[Library, ...]
     golden: FileEntry | None
     artifact_id: str
+
+
+def manifest_files(manifest: Manifest) -> tuple[FileEntry, ...]:
+    """List every file an artifact is made of, its manifest aside; a file may come twice."""
+    files = list(manifest.weights.files)
+    if manifest.tokenizer is not None:
+        files.append(manifest.tokenizer.file)
+        if manifest.tokenizer.chat_template is not None:
+            files.append(manifest.tokenizer.chat_template)
+    files.extend(library.file for library in manifest.libraries)
+    if manifest.golden is not None:
+        files.append(manifest.golden)
+    return tuple(files)
