@@ -1,0 +1,85 @@
+"""How the CPU kernels want weights and activations to lie in memory.
+
+Rows of a weight (output features) are taken in blocks of 16, the last one padded with zeros, so
+that one vector holds one column of 16 rows whatever the vector width. With NB = ceil(N / 16),
+G = ceil(K / 32):
+
+    q4, int8   codes  uint8   (NB, G, 4, 64)   byte 4 * lane + j of octet o:
+                                               low nibble column 8o + j, high nibble 8o + 4 + j
+    q4, f32    codes  uint32  (NB, G, 4, 16)   the same bytes, a word a lane
+    q8, int8   codes  int8    (NB, G, 8, 64)   byte 4 * lane + j of quad o: column 4o + j
+    q8, f32    codes  int8    (NB, G, 32, 16)
+    both       scale, minimum  float16 (NB, G, 16)
+    f16, f32   weight  (NB, K, 16)
+
+Activations are rows of float32, `padded(K, 16)` wide, or quantized to int8 by groups of 32:
+codes int8 (M, G, 32) and terms float32 (M, G, 2), the scale and scale * sum(codes).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LANES = 16
+GROUP = 32
+
+
+def blocks(rows: int) -> int:
+    """Return the number of 16-row blocks that hold `rows` rows."""
+    return -(-rows // LANES)
+
+
+def groups(columns: int) -> int:
+    """Return the number of 32-column groups that hold `columns` columns."""
+    return -(-columns // GROUP)
+
+
+def padded(size: int, multiple: int = LANES) -> int:
+    """Return the least multiple of `multiple` that is not below `size`."""
+    return -(-size // multiple) * multiple
+
+
+@dataclass(frozen=True)
+class WeightFormat:
+    """How one matrix of N rows and K columns is stored and multiplied."""
+
+    rows: int
+    columns: int
+    storage: str  # q4, q8, f16, f32
+    minimum: bool
+    arithmetic: str  # int8: activations are quantized; f32
+
+    def __post_init__(self) -> None:
+        if self.storage not in ("q4", "q8", "f16", "f32"):
+            raise ValueError(f"unknown storage {self.storage!r}")
+        if self.arithmetic not in ("int8", "f32"):
+            raise ValueError(f"unknown arithmetic {self.arithmetic!r}")
+        if self.arithmetic == "int8" and not self.grouped:
+            raise ValueError(f"{self.storage} weights are multiplied in f32, not in int8")
+
+    @property
+    def grouped(self) -> bool:
+        """Whether columns are quantized in groups with a scale each."""
+        return self.storage in ("q4", "q8")
+
+    @property
+    def tag(self) -> str:
+        """A name part that tells formats apart."""
+        return f"{self.storage}{'m' if self.minimum else ''}_{self.arithmetic}"
+
+    def tensors(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Return suffix -> (dtype, shape) of the packed tensors, in the order kernels take them."""
+        nb, g = blocks(self.rows), groups(self.columns)
+        if not self.grouped:
+            dtype = "float16" if self.storage == "f16" else "float32"
+            return {"weight": (dtype, (nb, self.columns, LANES))}
+        codes = {
+            ("q4", "int8"): ("uint8", (nb, g, 4, 64)),
+            ("q4", "f32"): ("uint32", (nb, g, 4, 16)),
+            ("q8", "int8"): ("int8", (nb, g, 8, 64)),
+            ("q8", "f32"): ("int8", (nb, g, 32, 16)),
+        }[self.storage, self.arithmetic]
+        found = {"codes": codes, "scale": ("float16", (nb, g, LANES))}
+        if self.minimum:
+            found["minimum"] = ("float16", (nb, g, LANES))
+        return found

@@ -1,0 +1,41 @@
+"""Elementary functions as expressions that vectorize: no call into a math library.
+
+The exponential is that of Cephes: 2**n times a polynomial of degree 6 on [-ln2/2, ln2/2]; its
+relative error is below 2**-22 (tests/schedules/test_math.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm.script import tirx as T
+
+_LOG2_E = 1.4426950408889634
+_LN2_HIGH = 0.693359375
+_LN2_LOW = -2.12194440e-4
+_COEFFICIENTS = (
+    1.9875691500e-4,
+    1.3981999507e-3,
+    8.3334519073e-3,
+    4.1665795894e-2,
+    1.6666665459e-1,
+    5.0000001201e-1,
+)
+
+
+def exp(x: Any) -> Any:
+    """Return e**x for float32 x; below -87 the result is at most 2**-125, above 88 it is 2**127."""
+    x = T.max(T.min(x, T.float32(88.0)), T.float32(-87.0))
+    n = T.floor(x * T.float32(_LOG2_E) + T.float32(0.5))
+    r = x - n * T.float32(_LN2_HIGH) - n * T.float32(_LN2_LOW)
+    polynomial = T.float32(_COEFFICIENTS[0])
+    for coefficient in _COEFFICIENTS[1:]:
+        polynomial = polynomial * r + T.float32(coefficient)
+    mantissa = polynomial * r * r + r + T.float32(1.0)
+    exponent = T.shift_left(n.astype("int32") + 127, T.int32(23))
+    return mantissa * T.reinterpret(exponent, dtype="float32")
+
+
+def silu(x: Any) -> Any:
+    """Return x / (1 + e**-x) for float32 x."""
+    return x / (T.float32(1.0) + exp(T.float32(0.0) - x))
