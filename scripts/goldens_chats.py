@@ -64,7 +64,7 @@ CHATS: tuple[tuple[tuple[Message, ...], bool], ...] = (
         (
             _turn(
                 "user",
-                "\u4f60\u597d \U0001f468\u200d\U0001f469\u200d\U0001f467 \u0645\u0631\u062d\u0628\u0627",
+                "\u4f60\u597d \U0001f468\u200d\U0001f469\u200d\U0001f467 \u0645\u0631",
             ),
         ),
         True,

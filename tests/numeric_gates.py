@@ -1,0 +1,229 @@
+"""How far a result may lie from its reference, and the functions that measure it.
+
+Pure functions over numpy arrays; logits are [positions, vocabulary]. docs/correctness.md says
+what each figure means and where the limits come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Float64 = NDArray[np.float64]
+
+
+def nmse(actual: ArrayLike, reference: ArrayLike) -> float:
+    """Return the normalized mean square error: sum((a - r)^2) / sum(r^2).
+
+    A result that is not finite has an infinite error; so has any deviation from all zeros.
+    """
+    wanted = np.asarray(reference, dtype=np.float64)
+    found = _same_shape(actual, wanted)
+    if not np.all(np.isfinite(found)):
+        return float("inf")
+    squared_error = float(np.sum((found - wanted) ** 2))
+    power = float(np.sum(wanted**2))
+    if power == 0.0:
+        return 0.0 if squared_error == 0.0 else float("inf")
+    return squared_error / power
+
+
+def logits_error(actual: ArrayLike, reference: ArrayLike) -> float:
+    """Return the largest |actual - reference| of any position, over that position's deviation.
+
+    The deviation is the standard deviation of the reference's logits over the vocabulary.
+    """
+    wanted = _logits(reference)
+    found = _same_shape(actual, wanted)
+    if not np.all(np.isfinite(found)):
+        return float("inf")
+    return float(np.max(np.max(np.abs(found - wanted), axis=1) / np.std(wanted, axis=1)))
+
+
+def log_softmax(logits: ArrayLike) -> Float64:
+    """Return natural log-probabilities over the last axis, in float64."""
+    wide = np.asarray(logits, dtype=np.float64)
+    shifted = wide - np.max(wide, axis=-1, keepdims=True)
+    result: Float64 = shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
+    return result
+
+
+def kl_divergence(actual: ArrayLike, reference: ArrayLike) -> Float64:
+    """Return KL(reference || actual) in nats for each position; infinite where actual is not.
+
+    Rounding may make an exact 0 slightly negative; such values are returned as 0.
+    """
+    wanted = _logits(reference)
+    found = _same_shape(actual, wanted)
+    finite = np.all(np.isfinite(found), axis=1)
+    reference_log = log_softmax(wanted)
+    actual_log = log_softmax(np.where(finite[:, None], found, 0.0))
+    divergence = np.sum(np.exp(reference_log) * (reference_log - actual_log), axis=1)
+    return np.where(finite, np.maximum(divergence, 0.0), np.inf)
+
+
+def top_gaps(reference: ArrayLike) -> Float64:
+    """Return for each position how far the largest logit lies above the second."""
+    wanted = _logits(reference)
+    two = np.partition(wanted, wanted.shape[1] - 2, axis=1)[:, -2:]
+    return two[:, 1] - two[:, 0]
+
+
+def top1_agreement(
+    actual: ArrayLike, reference: ArrayLike, ignored_gap: float
+) -> tuple[float, int]:
+    """Return the share of positions with an equal likeliest token, and how many were counted.
+
+    Positions whose two largest reference logits lie less than `ignored_gap` apart do not count.
+    Raises ValueError if none is left: a share of nothing would prove nothing.
+    """
+    wanted = _logits(reference)
+    found = _same_shape(actual, wanted)
+    counted = top_gaps(wanted) >= ignored_gap
+    if not np.any(counted):
+        raise ValueError("every position is a near-tie of the reference")
+    found = np.where(np.isnan(found), -np.inf, found)
+    equal = np.argmax(found, axis=1) == np.argmax(wanted, axis=1)
+    return float(np.mean(equal[counted])), int(np.sum(counted))
+
+
+def perplexity(logits: ArrayLike, token_ids: ArrayLike) -> float:
+    """Return exp of the mean negative log-likelihood of each token given those before it.
+
+    `logits` [S, V] belong to `token_ids` [S]; row i predicts token i + 1.
+    """
+    ids = np.asarray(token_ids, dtype=np.int64)
+    if len(ids) < 2:
+        raise ValueError("perplexity needs at least two tokens")
+    likelihood = log_softmax(_logits(logits)[:-1])[np.arange(len(ids) - 1), ids[1:]]
+    return float(np.exp(-np.mean(likelihood)))
+
+
+def first_divergence(
+    actual_ids: Sequence[int],
+    reference_ids: Sequence[int],
+    gaps: Sequence[float],
+    ignored_gap: float,
+) -> int | None:
+    """Return the step at which a greedy text wrongly leaves its reference, or None.
+
+    Leaving it at a step whose reference gap is below `ignored_gap` is right too, and ends the
+    comparison. A text that is shorter than the reference diverges where it ends.
+    """
+    for step, (wanted, gap) in enumerate(zip(reference_ids, gaps, strict=True)):
+        if step >= len(actual_ids):
+            return step
+        if actual_ids[step] != wanted:
+            return None if gap < ignored_gap else step
+    return None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Implementation error of some logits against their reference."""
+
+    positions: int
+    logits_error: float  # of the standard deviation of the logits
+    mean_kld: float  # nats
+    kld_999: float  # 99.9th percentile, nats
+    top1: float  # share of the positions that are no near-tie
+    top1_positions: int
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The largest implementation error of one class of arithmetic: same weights on both sides."""
+
+    name: str
+    operator_nmse: float
+    matmul_nmse: float
+    logits_error: float
+    mean_kld: float
+    kld_999: float
+    top1: float
+    ignored_gap: float  # logits; smaller gaps of the reference are near-ties
+
+    def measure(self, actual: ArrayLike, reference: ArrayLike) -> Measurement:
+        """Compare logits [positions, vocabulary] with their reference."""
+        divergence = kl_divergence(actual, reference)
+        share, counted = top1_agreement(actual, reference, self.ignored_gap)
+        # Without interpolation, which could mix in an infinite neighbour as NaN.
+        percentile = float(np.quantile(divergence, 0.999, method="higher"))
+        return Measurement(
+            positions=len(divergence),
+            logits_error=logits_error(actual, reference),
+            mean_kld=float(np.mean(divergence)),
+            kld_999=percentile,
+            top1=share,
+            top1_positions=counted,
+        )
+
+    def violations(self, found: Measurement) -> list[str]:
+        """Return one sentence for each limit that a measurement breaks."""
+        limits = (
+            ("logits error", found.logits_error, self.logits_error),
+            ("mean KLD", found.mean_kld, self.mean_kld),
+            ("99.9 % KLD", found.kld_999, self.kld_999),
+        )
+        broken = [
+            f"{what} is {value:.3g}, {self.name} allows {limit:.3g}"
+            for what, value, limit in limits
+            if not value <= limit
+        ]
+        if not found.top1 >= self.top1:
+            broken.append(f"top-1 agreement is {found.top1:.4f}, {self.name} wants {self.top1:.4f}")
+        return broken
+
+
+@dataclass(frozen=True)
+class LossGate:
+    """The largest loss of a quantization against the original weights, for a model >= 1B."""
+
+    name: str
+    perplexity_ratio: float  # quantized / original, at most
+    mean_kld: float
+    top1: float
+
+    def violations(self, ratio: float, mean_kld: float, top1: float) -> list[str]:
+        """Return one sentence for each limit that is broken."""
+        broken = []
+        if not ratio <= self.perplexity_ratio:
+            broken.append(
+                f"perplexity ratio is {ratio:.4f}, {self.name} allows {self.perplexity_ratio:.4f}"
+            )
+        if not mean_kld <= self.mean_kld:
+            broken.append(f"mean KLD is {mean_kld:.3g}, {self.name} allows {self.mean_kld:.3g}")
+        if not top1 >= self.top1:
+            broken.append(f"top-1 agreement is {top1:.4f}, {self.name} wants {self.top1:.4f}")
+        return broken
+
+
+FP32 = Gate("fp32", 1e-10, 1e-10, 1e-4, 1e-8, 1e-6, 1.0, 1e-3)
+FP16 = Gate("fp16", 1e-6, 5e-6, 2e-2, 1e-4, 2e-3, 0.999, 5e-2)
+BF16 = Gate("bf16", 1e-4, 1e-4, 1e-1, 1e-3, 2e-2, 0.995, 5e-2)
+
+GATES = {gate.name: gate for gate in (FP32, FP16, BF16)}
+
+LOSS_GATES = {
+    "q0f32": LossGate("q0f32", 1.001, 1e-4, 0.995),
+    "q0f16": LossGate("q0f16", 1.001, 1e-4, 0.995),
+    "q8f16": LossGate("q8f16", 1.003, 2e-3, 0.975),
+    "q4f16": LossGate("q4f16", 1.05, 0.06, 0.90),
+}
+
+
+def _logits(values: ArrayLike) -> Float64:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(f"logits of shape {array.shape}, not [positions, vocabulary]")
+    return array
+
+
+def _same_shape(actual: ArrayLike, reference: Float64) -> Float64:
+    array = np.asarray(actual, dtype=np.float64)
+    if array.shape != reference.shape:
+        raise ValueError(f"shape {array.shape} differs from the reference's {reference.shape}")
+    return array
