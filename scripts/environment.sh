@@ -1,0 +1,76 @@
+# Sourced by demo.sh and test.sh: steps that make what is missing and skip what is there.
+# shellcheck shell=bash
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+VENV="${FERRY_VENV:-$ROOT/.venv}"
+MODEL_FOLDER="$ROOT/.cache/models"
+DEMO_ARTIFACT="$ROOT/dist/smollm2-135m-q4f16"
+
+say() {
+    printf '== %s\n' "$*"
+}
+
+die() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+# Prints the first Python that is new enough; FERRY_PYTHON names one outright.
+find_python() {
+    local candidate
+    for candidate in ${FERRY_PYTHON:-python3 python3.13 python3.12 python3.11 python3.10}; do
+        if "$candidate" -c 'import sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+            printf '%s\n' "$candidate"
+            return
+        fi
+    done
+    die "no Python 3.10 or newer with the module venv was found (tried ${FERRY_PYTHON:-python3 and python3.13 to python3.10});" \
+        "install one (on Debian: python3 and python3-venv) or name it with FERRY_PYTHON"
+}
+
+# Makes the virtual environment with this project in it, editable, and the wanted extra packages.
+# $1: "demo" or "dev". Does nothing when pyproject.toml is the one that was installed.
+ensure_environment() {
+    local kind="$1" stamp="$VENV/.ferry-$1" wanted python
+    if [[ ! -x "$VENV/bin/python" ]]; then
+        python="$(find_python)"
+        say "making a virtual environment in ${VENV#"$ROOT"/} with $("$python" --version)"
+        "$python" -m venv "$VENV" ||
+            die "the virtual environment could not be made; on Debian install python3-venv"
+    fi
+    wanted="$(cksum < "$ROOT/pyproject.toml")"
+    if [[ -f "$stamp" && "$(< "$stamp")" == "$wanted" ]]; then
+        say "environment: ${VENV#"$ROOT"/} is up to date"
+        return
+    fi
+    say "installing ferrylm and what it needs (TVM is 100 MB; this takes a minute or two)"
+    rm -f "$stamp"
+    pip_install -e "$ROOT[compile]"
+    if [[ "$kind" == dev ]]; then
+        # Read here, because older pips do not know --group.
+        local packages
+        packages="$("$VENV/bin/python" "$ROOT/scripts/dev_packages.py")" ||
+            die "the development packages could not be read from pyproject.toml"
+        # shellcheck disable=SC2086 # one word for each package
+        pip_install $packages
+    fi
+    printf '%s\n' "$wanted" > "$stamp"
+}
+
+pip_install() {
+    "$VENV/bin/python" -m pip --quiet --disable-pip-version-check install "$@" ||
+        die "pip could not install: $*"
+}
+
+# Sets MODEL to the path of the checked GGUF file.
+ensure_model() {
+    MODEL="$("$VENV/bin/python" "$ROOT/scripts/fetch_model.py" --folder "$MODEL_FOLDER")" ||
+        die "the model of the demo is not there"
+    say "model: ${MODEL#"$ROOT"/} (SHA-256 checked)"
+}
+
+# Compiles the model to DEMO_ARTIFACT. Always done: it is quick, and never stale.
+compile_demo_artifact() {
+    say "compiling to ${DEMO_ARTIFACT#"$ROOT"/}"
+    "$VENV/bin/ferry" compile "$MODEL" -o "$DEMO_ARTIFACT" --quant q4f16 --head q8f16 --target cpu
+}

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# All checks: format, lint, types, tests. Makes what is missing first; arguments go to pytest.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+
+cd "$ROOT"
+ensure_environment dev
+ensure_model
+compile_demo_artifact
+
+export FERRY_TEST_GGUF="$MODEL"
+export FERRY_TEST_ARTIFACT="$DEMO_ARTIFACT"
+
+say "ruff check"
+"$VENV/bin/ruff" check .
+say "ruff format --check"
+"$VENV/bin/ruff" format --check .
+say "mypy"
+"$VENV/bin/mypy"
+say "pytest (the reason of every skip is listed at the end)"
+"$VENV/bin/python" -m pytest -n 2 -rs "$@"
+say "all checks passed"

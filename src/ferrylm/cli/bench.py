@@ -1,0 +1,217 @@
+"""`ferry bench`: how fast an artifact runs on this machine."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ferrylm.cli.bench_plan import BenchTest, parse_numbers, plan_tests
+from ferrylm.cli.options import artifact_argument, device_option, target_option
+from ferrylm.cli.output import Output, common_options
+from ferrylm.errors import MemoryLimitError
+
+if TYPE_CHECKING:
+    from ferrylm.cli.bench_report import Result, Subject
+    from ferrylm.runtime.artifact import Artifact
+    from ferrylm.runtime.manifest import Library
+
+FORMATS = ("md", "json", "jsonl", "csv")
+
+
+@dataclass(frozen=True)
+class BenchRequest:
+    """What the command line asked for."""
+
+    artifact_path: Path
+    tests: tuple[BenchTest, ...]
+    threads: tuple[int | None, ...]  # None: as many as the engine takes by itself
+    repetitions: int
+    device: str
+    target: str | None
+    seed: int
+
+    @property
+    def context_tokens(self) -> int:
+        """Return the context that the largest test needs."""
+        return max(test.context_tokens for test in self.tests)
+
+
+@click.command("bench")
+@artifact_argument
+@click.option(
+    "-p",
+    "--n-prompt",
+    default="512",
+    show_default=True,
+    metavar="LIST",
+    help="Prompt lengths to read; 0 for none. Lists: 1,2,4  1-4  16-64+16  128-2048*2.",
+)
+@click.option(
+    "-n",
+    "--n-gen",
+    default="128",
+    show_default=True,
+    metavar="LIST",
+    help="Numbers of tokens to generate; 0 for none.",
+)
+@click.option(
+    "-d",
+    "--n-depth",
+    default="0",
+    show_default=True,
+    metavar="LIST",
+    help="Tokens already in the context before each test.",
+)
+@click.option(
+    "-r",
+    "--repetitions",
+    type=click.IntRange(1, 1000),
+    default=5,
+    show_default=True,
+    help="Repetitions of each test, after one to warm up.",
+)
+@click.option("-t", "--threads", metavar="LIST", help="Thread counts; default: the engine's own.")
+@click.option(
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(FORMATS),
+    default="md",
+    show_default=True,
+    help="Form of the result; --json means json.",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the random tokens.")
+@device_option
+@target_option
+@common_options
+@click.pass_obj
+def bench(
+    output: Output,
+    artifact: Path,
+    n_prompt: str,
+    n_gen: str,
+    n_depth: str,
+    repetitions: int,
+    threads: str | None,
+    form: str,
+    seed: int,
+    device: str,
+    target: str | None,
+) -> None:
+    """Measure tokens per second.
+
+    Reads prompts (pp) and generates (tg). Tokens are random; tokenizer and sampler are not
+    measured. The table is llama-bench's, with the median, the memory read per second and its
+    share of this machine's measured bandwidth.
+    """
+    tests = plan_tests(
+        parse_numbers(n_prompt, smallest=0, option="--n-prompt"),
+        parse_numbers(n_gen, smallest=0, option="--n-gen"),
+        parse_numbers(n_depth, smallest=0, option="--n-depth"),
+    )
+    counts = parse_numbers(threads, smallest=1, option="--threads") if threads else [None]
+    request = BenchRequest(
+        artifact, tuple(tests), tuple(counts), repetitions, device, target, seed
+    )  # fmt: skip
+    _write(output, "json" if output.as_json else form, run_bench(request, output))
+
+
+def run_bench(request: BenchRequest, output: Output) -> Iterator[Result]:
+    """Yield one result per thread count and test, each as soon as it is known."""
+    from ferrylm.cli.bench_measure import measure
+    from ferrylm.cli.bench_report import Result
+    from ferrylm.runtime.artifact import Artifact
+    from ferrylm.runtime.engine import open_engine
+
+    with Artifact.open(request.artifact_path) as artifact:
+        for threads in request.threads:
+            with output.progress() as progress:
+                engine = open_engine(
+                    artifact,
+                    device=request.device,
+                    target=request.target,
+                    threads=threads,
+                    context_length=request.context_tokens,
+                    progress=progress,
+                )
+            try:
+                subject = _subject(artifact, engine.library)
+                bandwidth_gb_s = _bandwidth(engine.threads, output)
+                for test in request.tests:
+                    started = _now()
+                    timing = measure(
+                        engine, test, repetitions=request.repetitions, seed=request.seed
+                    )
+                    yield Result(subject, timing, engine.threads, started, bandwidth_gb_s)
+            finally:
+                engine.close()
+
+
+def _write(output: Output, form: str, results: Iterator[Result]) -> None:
+    from ferrylm.cli import bench_report
+
+    if form == "md":
+        shown: list[Result] = []
+        for result in results:
+            if not shown:
+                output.data(bench_report.markdown_head())
+            output.data(bench_report.markdown_row(result))
+            shown.append(result)
+        output.data(bench_report.markdown_tail(shown))
+    elif form == "jsonl":
+        for result in results:
+            output.data(json.dumps(bench_report.document(result), ensure_ascii=False))
+    elif form == "csv":
+        output.data(bench_report.csv_text(list(results)))
+    else:
+        output.json([bench_report.document(result) for result in results])
+
+
+def _subject(artifact: Artifact, library: Library) -> Subject:
+    from ferrylm import __version__
+    from ferrylm.cli import traffic
+    from ferrylm.cli.bench_report import Subject
+    from ferrylm.cli.quantization_name import quantization_name
+    from ferrylm.cli.version import installed_version
+    from ferrylm.runtime.cpu_features import host_cpu
+
+    manifest = artifact.manifest
+    return Subject(
+        name=manifest.name,
+        path=str(artifact.path),
+        artifact_id=manifest.artifact_id,
+        build=__version__,
+        tvm=installed_version("apache-tvm") or "",
+        cpu=host_cpu().model_name,
+        backend=library.kind.upper(),
+        target=library.target,
+        arithmetic=library.arithmetic,
+        quantization=quantization_name(manifest.quantization),
+        kv_dtype=library.kv_dtype,
+        bits_per_weight=manifest.quantization.bits_per_weight,
+        size_bytes=traffic.stored_bytes(manifest.weights.tensors),
+        parameters=traffic.parameter_count(manifest.weights.tensors),
+        prefill_chunk=library.prefill_chunk,
+        weight_bytes_per_token=traffic.weight_bytes_per_token(manifest, library),
+        kv_bytes_per_token=traffic.kv_bytes_per_token(manifest.model, library.kv_dtype),
+    )
+
+
+def _bandwidth(threads: int, output: Output) -> float | None:
+    from ferrylm.runtime.bandwidth import measure_read_bandwidth
+
+    try:
+        return measure_read_bandwidth(threads).gb_s
+    except MemoryLimitError as error:
+        output.note(f"read bandwidth not measured: {error}")
+        return None
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

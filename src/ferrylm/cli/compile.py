@@ -1,0 +1,107 @@
+"""`ferry compile`: a model's files in, an artifact out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ferrylm.cli.output import Output, common_options
+from ferrylm.cli.units import binary_size, duration
+
+QUANTIZATIONS = ("q4f16", "q8f16", "q0f16", "q0f32")
+
+
+@click.command("compile")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    "destination",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of the artifact.",
+)
+@click.option(
+    "--quant",
+    type=click.Choice(QUANTIZATIONS),
+    default="q4f16",
+    show_default=True,
+    help="How the weights are stored.",
+)
+@click.option(
+    "--head",
+    type=click.Choice(QUANTIZATIONS),
+    help="How embedding and output head are stored; default: as --quant.",
+)
+@click.option(
+    "--target",
+    "targets",
+    default="cpu",
+    show_default=True,
+    metavar="LIST",
+    help="Targets, separated by commas; cpu stands for all kinds of this machine's CPU.",
+)
+@click.option(
+    "--arithmetic",
+    type=click.Choice(["int8", "f32"]),
+    default="int8",
+    show_default=True,
+    help="What multiplies; int8 rounds activations to 8 bits.",
+)
+@click.option("--context", type=click.IntRange(1), help="Tokens of context; default: the model's.")
+@click.option(
+    "--weights",
+    type=click.Choice(["stored", "random"]),
+    default="stored",
+    show_default=True,
+    help="random: none are read, they are made at load (to measure).",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of random weights.")
+@common_options
+@click.pass_obj
+def compile_verb(
+    output: Output,
+    source: Path,
+    destination: Path,
+    quant: str,
+    head: str | None,
+    targets: str,
+    arithmetic: str,
+    context: int | None,
+    weights: str,
+    seed: int,
+) -> None:
+    """Compile a model to an artifact.
+
+    SOURCE is a GGUF file or a Hugging Face folder.
+    """
+    from ferrylm.compile import CompileOptions, compile_model
+
+    options = CompileOptions(
+        source=source,
+        output=destination,
+        quantization=quant,
+        head_quantization=head,
+        targets=tuple(name.strip() for name in targets.split(",") if name.strip()),
+        arithmetic=arithmetic,
+        context_length=context,
+        weights=weights,
+        seed=seed,
+    )
+    with output.progress() as progress:
+        result = compile_model(options, progress)
+    if output.as_json:
+        output.json(
+            {
+                "path": str(result.path),
+                "artifact_id": result.artifact_id,
+                "size_bytes": result.size_bytes,
+                "seconds": dict(result.seconds),
+            }
+        )
+        return
+    output.data(str(result.path))
+    stages = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in result.seconds.items())
+    total = duration(sum(result.seconds.values()))
+    output.note(f"{binary_size(result.size_bytes)} in {total} ({stages})")

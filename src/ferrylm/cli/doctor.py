@@ -1,0 +1,75 @@
+"""`ferry doctor`: what this machine has, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from ferrylm.cli.output import Output, common_options
+
+if TYPE_CHECKING:
+    from ferrylm.cli.doctor_checks import Line
+
+_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+@click.command("doctor")
+@common_options
+@click.pass_obj
+def doctor(output: Output) -> None:
+    """Check this machine.
+
+    Versions, processor, memory, compiler, GPUs. One line for each finding: ok, warn or fail, with
+    what to do. Exit code 1 if one failed.
+    """
+    lines: list[Line] = []
+    for check in all_checks():
+        found = check()
+        lines.extend(found)
+        if not output.as_json:
+            for line in found:
+                _show(line, output)
+    failed = any(line.status == "fail" for line in lines)
+    if output.as_json:
+        output.json({"ok": not failed, "checks": [asdict(line) for line in lines]})
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+def all_checks() -> list[Callable[[], list[Line]]]:
+    """Return the checks in the order in which they are shown."""
+    from ferrylm.cli import doctor_checks as checks
+    from ferrylm.cli.doctor_probe import probe_in_child
+    from ferrylm.runtime.cpu_features import host_cpu
+
+    found = probe_in_child()
+    return [
+        lambda: checks.check_versions(found),
+        lambda: checks.check_backends(found),
+        lambda: checks.check_compiler(found),
+        checks.check_cpu,
+        checks.check_memory,
+        checks.check_disk,
+        lambda: checks.check_bandwidth(thread_counts(host_cpu().physical_cores)),
+        lambda: checks.check_gpus(found),
+    ]
+
+
+def thread_counts(cores: int) -> list[int]:
+    """Return 1, 2, 4, ... up to the number of cores, which ends the list."""
+    powers = [1 << bit for bit in range(cores.bit_length())]
+    return sorted({*powers, cores})
+
+
+def _show(line: Line, output: Output) -> None:
+    from rich.text import Text
+
+    text = Text.assemble(
+        (f"{line.status:<4}", _STYLES[line.status]), "  ", f"{line.name:<26}", line.detail
+    )
+    if line.fix:
+        text.append(f"\n      {'':<26}fix: {line.fix}", style="bright_black")
+    output.stdout().print(text, soft_wrap=True)

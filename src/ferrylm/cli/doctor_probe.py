@@ -1,0 +1,106 @@
+"""Find out in a process of its own what loads here, so that a crash is a finding, not the end.
+
+Run as `python -m ferrylm.cli.doctor_probe`; prints one JSON document.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+import importlib.util
+import json
+import subprocess
+import sys
+import warnings
+from dataclasses import asdict, dataclass
+from typing import Any
+
+TIMEOUT_S = 120
+GPU_LOADERS = {
+    "vulkan": ("libvulkan.so.1",),
+    "cuda": ("libcuda.so.1",),
+    "rocm": ("libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so"),
+}
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What loaded and what did not."""
+
+    tvm_version: str | None
+    tvm_ffi_version: str | None
+    tvm_problem: str | None
+    has_compiler: bool  # libtvm_compiler with LLVM, not only the runtime
+    backend_entry_points: tuple[str, ...]  # names of the group tvm.backends
+    backend_problems: tuple[str, ...]  # TVM turns their failures into warnings
+    gpu_libraries: dict[str, list[str]]  # kind of device -> libraries that could be opened
+
+
+def probe() -> Probe:
+    """Load everything in this very process."""
+    entry_points = importlib.metadata.entry_points(group="tvm.backends")
+    names = tuple(sorted(entry_point.name for entry_point in entry_points))
+    problem, has_compiler = None, False
+    problems: tuple[str, ...] = ()
+    tvm_version = tvm_ffi_version = None
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            import tvm
+            import tvm_ffi
+        tvm_version, tvm_ffi_version = str(tvm.__version__), str(tvm_ffi.__version__)
+        problems = tuple(str(w.message) for w in caught if "backend" in str(w.message))
+        has_compiler = tvm.get_global_func("target.build.llvm", allow_missing=True) is not None
+    except Exception as error:
+        problem = f"{type(error).__name__}: {error}"
+    return Probe(
+        tvm_version=tvm_version,
+        tvm_ffi_version=tvm_ffi_version,
+        tvm_problem=problem,
+        has_compiler=has_compiler,
+        backend_entry_points=names,
+        backend_problems=problems,
+        gpu_libraries={
+            kind: [name for name in libraries if _opens(name)]
+            for kind, libraries in GPU_LOADERS.items()
+        },
+    )
+
+
+def probe_in_child() -> Probe:
+    """Run `probe` in a child process; a crash or a hang becomes the problem it reports."""
+    command = [sys.executable, "-m", "ferrylm.cli.doctor_probe"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return _failed(f"loading did not end within {TIMEOUT_S} s")
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        return _failed(f"loading ended with code {done.returncode}: {lines[-1]}")
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    for name in ("backend_entry_points", "backend_problems"):
+        found[name] = tuple(found[name])
+    return Probe(**found)
+
+
+def _failed(problem: str) -> Probe:
+    return Probe(None, None, problem, False, (), (), {kind: [] for kind in GPU_LOADERS})
+
+
+def _opens(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def installed(module: str) -> bool:
+    """Say whether a module can be imported, without importing it."""
+    return importlib.util.find_spec(module) is not None
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(probe())))
