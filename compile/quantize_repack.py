@@ -32,7 +32,8 @@ class Groups:
 
 def pack_nibbles(codes: Bytes) -> Bytes:
     """Pack groups of 32 codes, uint8 [..., 32], into 16 bytes: elements 0-15 low, 16-31 high."""
-    return codes[..., :16] | (codes[..., 16:] << np.uint8(4))
+    packed: Bytes = codes[..., :16] | (codes[..., 16:] << np.uint8(4))
+    return packed
 
 
 def _blocks(raw: Bytes, block_bytes: int) -> Bytes:

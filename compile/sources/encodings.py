@@ -72,7 +72,8 @@ def _q4_1(raw: Bytes) -> Floats:
 
 def _fifth_bits(raw: Bytes, at: int) -> Bytes:
     """Unpack the 32 high bits of a Q5 block, element i in bit i of a uint32, as 0 or 16."""
-    return np.unpackbits(raw[:, at : at + 4], axis=1, bitorder="little") << np.uint8(4)
+    bits: Bytes = np.unpackbits(raw[:, at : at + 4], axis=1, bitorder="little") << np.uint8(4)
+    return bits
 
 
 def _q5_0(raw: Bytes) -> Floats:

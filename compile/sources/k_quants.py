@@ -20,7 +20,8 @@ def _half(raw: Bytes, at: int) -> Floats:
 def _planes(packed: Bytes, bits: int) -> Bytes:
     """Split each byte into its `bits`-wide fields: [blocks, n] -> [blocks, 8 // bits, n]."""
     shifts = np.arange(0, 8, bits, dtype=np.uint8)[None, :, None]
-    return (packed[:, None, :] >> shifts) & np.uint8((1 << bits) - 1)
+    planes: Bytes = (packed[:, None, :] >> shifts) & np.uint8((1 << bits) - 1)
+    return planes
 
 
 def six_bit_scales(packed: Bytes) -> tuple[Bytes, Bytes]:
