@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -23,6 +25,7 @@ from ferrylm.runtime.strict_json import loads
 from ferrylm.runtime.weight_shards import WeightShards
 
 MAX_MANIFEST_BYTES = 16 << 20
+MAX_LIBRARY_BYTES = 1 << 30
 
 _HASH_THREADS = 4
 
@@ -103,16 +106,29 @@ class Artifact:
         finally:
             os.close(fd)
 
-    def sealed_copy(self, entry: FileEntry, max_bytes: int) -> int:
-        """Copy a file into sealed memory, hash the copy, and return its descriptor.
+    @contextlib.contextmanager
+    def library_path(self, entry: FileEntry) -> Iterator[Path]:
+        """Give a path from which a library can be loaded: a sealed copy whose hash is right.
 
-        For what is to be mapped as code: a file that is overwritten or truncated while it is
-        mapped kills the process, a sealed copy cannot change. The caller closes it, but not
-        while a library loaded from `/proc/self/fd/N` is in use: glibc knows a library by that
-        name, and would take another file under a reused number for the same library.
+        Load it within the `with` block by the path as it is: `tvm_ffi.load_module(path)`, or
+        `ctypes.CDLL(path)`. What resolves links first (tvm.runtime.load_module) loses the copy.
         Raises IntegrityError.
+
+        A mapped file that somebody overwrites or truncates kills the process; the copy cannot
+        change. The path is new each time, because glibc takes a path that it loaded before for
+        the same library, and /proc/self/fd/N comes back as soon as a descriptor is closed.
         """
-        data = self.read_verified(entry, max_bytes)
+        fd = self._sealed_copy(entry)
+        try:
+            with tempfile.TemporaryDirectory(prefix="ferrylm-") as folder:
+                link = Path(folder) / entry.path
+                link.symlink_to(f"/proc/self/fd/{fd}")
+                yield link
+        finally:
+            os.close(fd)
+
+    def _sealed_copy(self, entry: FileEntry) -> int:
+        data = self.read_verified(entry, MAX_LIBRARY_BYTES)
         try:
             return folder_files.sealed_memory(data, entry.path)
         except OSError:  # a container may forbid memfd_create

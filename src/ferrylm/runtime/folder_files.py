@@ -15,7 +15,7 @@ from ferrylm.runtime.manifest import FileEntry
 
 FIX = "compile the model again, or fetch the artifact again"
 
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 
 
 def open_regular(name: str, folder_fd: int) -> int:

@@ -26,7 +26,7 @@ MAX_TENSOR_BYTES = 2**48
 MAX_COUNT = 2**31 - 1  # of tokens, heads, rows: what a 32-bit index can reach
 NAME_HASH_DIGITS = 12
 
-_FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TENSOR_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,255}")
 _FUNCTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,255}")

@@ -18,7 +18,7 @@ from ferrylm.runtime.manifest import FileEntry, TensorEntry, Weights
 from ferrylm.runtime.safetensors_file import Header, read_header
 from ferrylm.runtime.tensor_types import SAFETENSORS_NAMES
 
-_Stamp = tuple[int, ...]
+_Stamp = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -112,14 +112,13 @@ class WeightShards:
 
 
 def _stamp(fd: int) -> _Stamp:
+    """Tell one state of a file's content from another.
+
+    Not by st_ctime: it changes as well when a new compile unlinks the file, which harms nobody
+    who has it open.
+    """
     status = os.fstat(fd)
-    return (
-        status.st_dev,
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    )
+    return (status.st_size, status.st_mtime_ns)
 
 
 def _check_tensors(entry: FileEntry, header: Header, wanted: list[TensorEntry]) -> None:
