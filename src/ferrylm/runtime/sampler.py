@@ -1,0 +1,175 @@
+"""The draw of the next token from a row of logits, in numpy on the host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ferrylm.errors import NumericError
+from ferrylm.runtime.likeliest import likeliest, likeliest_with_mass, smallest_count
+from ferrylm.runtime.sampling_options import SamplingSettings
+
+Ids = npt.NDArray[np.intp]
+Logits = npt.NDArray[np.float32]
+Weights = npt.NDArray[np.float64]
+
+_LOWEST_TEMPERATURE = 1e-30  # a float32 divisor above 0; any gap between logits is final here
+_LARGEST = np.finfo(np.float32).max
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """The natural logarithm of one token's probability."""
+
+    token_id: int
+    logprob: float
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A drawn token; `logprob` and `top` are empty unless the settings ask for them.
+
+    Log-probabilities are of the model's own distribution: before bias, penalties, temperature
+    and truncation. `top` is sorted, likeliest first, and holds the drawn token only if it is
+    among the likeliest.
+    """
+
+    token_id: int
+    logprob: float | None
+    top: tuple[TokenLogprob, ...]
+
+
+class Sampler:
+    """The draws of one sequence.
+
+    Order of operations: repetition penalty, presence and frequency penalty, bias, temperature,
+    top-k, top-p (of what top-k left), min-p. One uniform number of a PCG64 stream is used per
+    token, so that a sequence draws the same tokens whatever else runs beside it.
+    """
+
+    def __init__(
+        self, settings: SamplingSettings, vocab_size: int, prompt_ids: Iterable[int]
+    ) -> None:
+        self._settings = settings
+        self._vocab_size = vocab_size
+        self._random = np.random.Generator(np.random.PCG64(settings.seed))
+        self._bias_ids = np.array(list(settings.logit_bias.keys()), dtype=np.intp)
+        self._bias = np.array(list(settings.logit_bias.values()), dtype=np.float32)
+        self._repeats = settings.repetition_penalty != 1.0
+        self._counts_answer = settings.presence_penalty != 0 or settings.frequency_penalty != 0
+        self._seen = np.zeros(vocab_size if self._repeats else 0, dtype=np.bool_)
+        self._counts = np.zeros(vocab_size if self._counts_answer else 0, dtype=np.int32)
+        if self._repeats:
+            self._seen[np.fromiter(prompt_ids, dtype=np.intp)] = True
+
+    def draw(self, logits: Logits) -> Draw:
+        """Draw the next token from float32 [vocab_size] logits, which are left as they are.
+
+        Raises NumericError if one of them is not a finite number: no token ever comes of those.
+        """
+        self._check(logits)
+        adjusted = self._adjust(logits)
+        if self._settings.temperature == 0:
+            token_id = int(np.argmax(adjusted))
+        else:
+            ids, weights = candidates(adjusted, self._settings)
+            token_id = int(ids[_position(weights, self._random.random())])
+        self._record(token_id)
+        if not self._settings.logprobs:
+            return Draw(token_id, None, ())
+        return self._with_logprobs(token_id, logits)
+
+    def _check(self, logits: Logits) -> None:
+        if logits.shape != (self._vocab_size,):
+            raise NumericError(
+                f"logits of shape {logits.shape}",
+                wanted=f"[{self._vocab_size}]",
+                fix="this is a defect of the engine: please report it",
+            )
+        finite = np.isfinite(logits)
+        if not finite.all():
+            bad = int(np.argmin(finite))
+            raise NumericError(
+                f"the model's logit of token {bad} is {logits[bad]} "
+                f"({int(np.count_nonzero(~finite))} of {self._vocab_size} are not finite)",
+                wanted="finite logits",
+                fix="run ferry verify on the artifact; the sequence was ended",
+            )
+
+    def _adjust(self, logits: Logits) -> Logits:
+        """Return logits with penalties and bias; the same array where there are none."""
+        if not (self._repeats or self._counts_answer or self._bias_ids.size):
+            return logits
+        settings = self._settings
+        adjusted: Logits = logits.copy()
+        with np.errstate(over="ignore", under="ignore"):
+            if self._repeats:
+                seen = logits[self._seen].astype(np.float64)
+                penalty = settings.repetition_penalty
+                adjusted[self._seen] = np.where(seen > 0, seen / penalty, seen * penalty)
+            if self._counts_answer:
+                ids = np.flatnonzero(self._counts)
+                penalties = settings.frequency_penalty * self._counts[ids]
+                adjusted[ids] -= (penalties + settings.presence_penalty).astype(np.float32)
+            adjusted[self._bias_ids] += self._bias
+        # An extreme penalty may overflow: two infinite logits would make a NaN of their difference.
+        np.clip(adjusted, -_LARGEST, _LARGEST, out=adjusted)
+        return adjusted
+
+    def _record(self, token_id: int) -> None:
+        if self._repeats:
+            self._seen[token_id] = True
+        if self._counts_answer:
+            self._counts[token_id] += 1
+
+    def _with_logprobs(self, token_id: int, logits: Logits) -> Draw:
+        wide = logits.astype(np.float64)
+        highest = wide.max()
+        normalizer = highest + np.log(np.exp(wide - highest).sum())
+        best = likeliest(logits, self._settings.top_logprobs)
+        top = tuple(TokenLogprob(int(i), float(wide[i] - normalizer)) for i in best)
+        return Draw(token_id, float(wide[token_id] - normalizer), top)
+
+
+def candidates(adjusted: Logits, settings: SamplingSettings) -> tuple[Ids, Weights]:
+    """Return the tokens that may be drawn and their probabilities times some constant.
+
+    `adjusted` is float32 [vocab_size] with penalties and bias. Likeliest first when anything is
+    cut off, by id otherwise. The temperature must not be 0.
+    """
+    if 0 < settings.top_k < adjusted.size:
+        ids = likeliest(adjusted, settings.top_k)
+        weights = _weights(adjusted[ids], settings.temperature)
+        if settings.top_p < 1:
+            count = smallest_count(weights, settings.top_p * float(weights.sum()))
+            ids, weights = ids[:count], weights[:count]
+    elif settings.top_p < 1:
+        everything = _weights(adjusted, settings.temperature)
+        mass = settings.top_p * float(everything.sum())
+        ids, weights = likeliest_with_mass(adjusted, everything, mass)
+    else:
+        ids = np.arange(adjusted.size)
+        weights = _weights(adjusted, settings.temperature)
+    if settings.min_p > 0:
+        kept = weights >= settings.min_p * weights.max()
+        ids, weights = ids[kept], weights[kept]
+    return ids, weights
+
+
+def _weights(logits: Logits, temperature: float) -> Weights:
+    """Return exp((logits - highest) / temperature) as float64; the largest weight is 1."""
+    divisor = np.float32(max(temperature, _LOWEST_TEMPERATURE))
+    with np.errstate(over="ignore", under="ignore"):
+        weights: Weights = np.exp((logits - logits.max()) / divisor).astype(np.float64)
+    return weights
+
+
+def _position(weights: Weights, uniform: float) -> int:
+    """Return the index that a uniform number of [0, 1) falls on; never one of weight 0."""
+    sums = np.cumsum(weights)
+    index = int(np.searchsorted(sums, uniform * sums[-1], side="right"))
+    # Rounding may carry the product up to the last sum itself: the last token that adds to it.
+    return min(index, int(np.searchsorted(sums, sums[-1], side="left")))
