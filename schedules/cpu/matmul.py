@@ -43,7 +43,7 @@ def matmul(
         inputs, accumulator = _float_product(rows.extent, fmt)
     extra, output = _epilogue(rows.extent, fmt, accumulator, epilogue)
     func = te.create_prim_func([*rows.arguments, *inputs, *extra, output])
-    return func.with_attr("tirx.noalias", True)
+    return func.without_attr("global_symbol").with_attr("tirx.noalias", True)
 
 
 def _weights(fmt: WeightFormat) -> dict[str, Tensor]:

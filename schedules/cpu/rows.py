@@ -24,7 +24,7 @@ class Rows:
         if self.count is not None and self.count % self.tile:
             raise ValueError(f"{self.count} rows are no whole number of tiles of {self.tile}")
         if self.count is None:
-            object.__setattr__(self, "tiles", te.var("tiles", "int32"))
+            object.__setattr__(self, "tiles", te.var("tiles", "int64"))
 
     @property
     def extent(self) -> Any:
@@ -35,3 +35,7 @@ class Rows:
     def arguments(self) -> tuple[Any, ...]:
         """Return the leading arguments of a kernel that works on these rows."""
         return (self.tiles,) if self.count is None else ()
+
+    def symbol(self) -> Any:
+        """Return the number of rows as TVMScript wants it: an int, or a variable of its own."""
+        return te.var("rows", "int64") if self.count is None else self.count

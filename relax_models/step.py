@@ -1,0 +1,86 @@
+"""The inputs of one step of a model, and the functions that a library offers.
+
+    tokens        int32 (tiles, rows of a tile)
+    positions     int32 (M,), -1 for a row of padding
+    block_tables  int32 (S, W), page numbers; S = 1 in prefill
+    cos, sin      float32 (C, D / 2)
+    keys, values  one pool a layer, updated in place
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tvm.relax.frontend import nn
+from tvm.relax.frontend.nn import spec
+
+from ferrylm.runtime.manifest import ModelConfig
+
+Tensor = Any
+
+
+@dataclass(frozen=True)
+class Step:
+    """The tensors of one step; `rows` says whether it is decode or prefill."""
+
+    rows: Any
+    tokens: Tensor
+    positions: Tensor
+    block_tables: Tensor
+    cos: Tensor
+    sin: Tensor
+    keys: list[Tensor]
+    values: list[Tensor]
+
+
+def step_specs(config: ModelConfig, kernels: Any, batch: int | None) -> list[Any]:
+    """Return nn specs of tokens, positions, block_tables, cos, sin, keys, values."""
+    tile = kernels.rows(batch).tile
+    tiles = "tiles" if batch is None else batch // tile
+    pools = spec.Tuple
+    half, kv_dtype = config.head_dim // 2, kernels.shape.kv_dtype
+    key_shape = ["pages", config.num_kv_heads, config.head_dim, "page_size"]
+    value_shape = ["pages", config.num_kv_heads, "page_size", config.head_dim]
+    layers = range(config.num_layers)
+    return [
+        spec.Tensor([tiles, tile], "int32"),
+        spec.Tensor([tiles, tile], "int32"),
+        spec.Tensor([1 if batch is None else batch, "table_width"], "int32"),
+        spec.Tensor(["context", half], "float32"),
+        spec.Tensor(["context", half], "float32"),
+        pools("keys", [spec.Tensor(key_shape, kv_dtype) for _ in layers]),
+        pools("values", [spec.Tensor(value_shape, kv_dtype) for _ in layers]),
+    ]
+
+
+STEP_NAMES = ["tokens", "positions", "block_tables", "cos", "sin", "keys", "values"]
+
+
+def make_step(rows: Any, inputs: list[Any]) -> Step:
+    """Return the Step of the nn tensors given in the order of `STEP_NAMES`."""
+    tokens, positions, tables, cos, sin, keys, values = inputs
+    m = tokens.shape[0] * tokens.shape[1]
+    flat = nn.op.reshape(positions, [m])
+    return Step(rows, tokens, flat, tables, cos, sin, list(keys), list(values))
+
+
+def export_step_functions(model: Any, kernels: Any, config: ModelConfig, batches: Any) -> Any:
+    """Return (IRModule, named parameters) with prefill, score and decode_B of each batch B."""
+    names, methods = [], []
+
+    def add(name: str, batch: int | None, extra: list[Any], run: Any) -> None:
+        def method(*inputs: Any) -> Any:
+            return run(make_step(kernels.rows(batch), list(inputs[:7])), *inputs[7:])
+
+        arguments = STEP_NAMES + ["last_row"] * len(extra)
+        specs = step_specs(config, kernels, batch) + extra
+        names.append(name)
+        methods.append(spec.MethodSpec(method, arguments, specs, "packed", "none"))
+
+    add("prefill", None, [spec.Tensor([1], "int32")], model.prefill)
+    add("score", None, [], model.score)
+    for batch in batches:
+        add(f"decode_{batch}", batch, [], model.decode)
+    module_spec = spec.ModuleSpec(model, names, methods)
+    return model.export_tvm(spec=module_spec, allow_extern=False)

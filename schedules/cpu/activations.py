@@ -1,0 +1,165 @@
+# mypy: disable-error-code="untyped-decorator,no-untyped-def"
+"""RMSNorm and quantization of activations, on CPUs.
+
+computes  norm      y[m, k] = x[m, k] / sqrt(mean(x[m]^2) + eps) * gain[k]
+          quantize  per group of 32: scale = max|v| / 127, code = round(v / scale), half to even
+shapes    x float32 (M, padded(H, 16)); gain float32 (H,); codes int8 (M, G, 32); terms float32
+          (M, G, 2) = scale, scale * sum(codes); columns at and beyond H count as zero
+mapping   rows in parallel when there are many; 16 lanes along a row
+traffic   x once, the result once: all of it in the caches
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm.script import tirx as T
+
+from ferrylm.schedules.cpu.layout import GROUP, LANES, groups, padded
+from ferrylm.schedules.cpu.rows import Rows
+
+PARALLEL_ROWS = 8
+
+
+def row_loop(rows: Rows) -> Any:
+    """Return the loop kind for independent rows: a few are not worth waking the other threads."""
+    return T.serial if rows.count is not None and rows.count < PARALLEL_ROWS else T.parallel
+
+
+@T.inline
+def sum_of_squares(x, m, width: int, total):  # noqa: D103
+    squares = T.alloc_buffer((LANES,), "float32", scope="local")
+    for lane in T.vectorized(LANES):
+        squares[lane] = T.float32(0)
+    for k in T.serial(width // LANES):
+        for lane in T.vectorized(LANES):
+            squares[lane] = squares[lane] + x[m, k * LANES + lane] * x[m, k * LANES + lane]
+    total[0] = T.float32(0)
+    for lane in T.serial(LANES):
+        total[0] = total[0] + squares[lane]
+    for k in T.serial(width % LANES):
+        total[0] = total[0] + x[m, width - width % LANES + k] * x[m, width - width % LANES + k]
+
+
+@T.inline
+def quantize_group(values, m, g, codes, terms):  # noqa: D103
+    largest = T.alloc_buffer((LANES,), "float32", scope="local")
+    rounded = T.alloc_buffer((GROUP,), "int32", scope="local")
+    sums = T.alloc_buffer((LANES,), "int32", scope="local")
+    for lane in T.vectorized(16):
+        largest[lane] = T.max(T.abs(values[lane]), T.abs(values[16 + lane]))
+    for lane in T.vectorized(8):
+        largest[lane] = T.max(largest[lane], largest[8 + lane])
+    for lane in T.vectorized(4):
+        largest[lane] = T.max(largest[lane], largest[4 + lane])
+    for lane in T.vectorized(2):
+        largest[lane] = T.max(largest[lane], largest[2 + lane])
+    largest[0] = T.max(largest[0], largest[1])
+    # A group of zeros has scale 0; the guard keeps its codes 0 instead of NaN.
+    largest[1] = T.float32(127) / T.max(largest[0], T.float32(1e-30))
+    for lane in T.vectorized(GROUP):
+        rounded[lane] = T.cast(T.nearbyint(values[lane] * largest[1]), "int32")
+    for lane in T.vectorized(GROUP):
+        codes[m, g, lane] = T.cast(rounded[lane], "int8")
+    for lane in T.vectorized(16):
+        sums[lane] = rounded[lane] + rounded[16 + lane]
+    for lane in T.vectorized(8):
+        sums[lane] = sums[lane] + sums[8 + lane]
+    for lane in T.vectorized(4):
+        sums[lane] = sums[lane] + sums[4 + lane]
+    terms[m, g, 0] = largest[0] * T.float32(1 / 127)
+    terms[m, g, 1] = (
+        largest[0] * T.float32(1 / 127) * T.cast(sums[0] + sums[1] + sums[2] + sums[3], "float32")
+    )
+
+
+def norm(rows: Rows, width: int, eps: float) -> Any:
+    """Return the PrimFunc (x, gain, y) of RMSNorm in float32."""
+    parallel = row_loop(rows)
+    extent = rows.symbol()
+
+    @T.prim_func(s_tir=True, private=True)
+    def func(px: T.handle, gain: T.Buffer((width,), "float32"), py: T.handle):
+        T.func_attr({"tirx.noalias": True})
+        x = T.match_buffer(px, (extent, padded(width)), "float32")
+        y = T.match_buffer(py, (extent, padded(width)), "float32")
+        for m in parallel(extent):
+            total = T.alloc_buffer((1,), "float32", scope="local")
+            sum_of_squares(x, m, width, total)
+            total[0] = T.float32(1) / T.sqrt(total[0] * T.float32(1 / width) + T.float32(eps))
+            for k in T.serial(width // LANES):
+                for lane in T.vectorized(LANES):
+                    y[m, k * LANES + lane] = (
+                        x[m, k * LANES + lane] * total[0] * gain[k * LANES + lane]
+                    )
+            for k in T.serial(padded(width) - width // LANES * LANES):
+                y[m, width // LANES * LANES + k] = T.float32(0)
+            for k in T.serial(width % LANES):
+                y[m, width // LANES * LANES + k] = (
+                    x[m, width // LANES * LANES + k]
+                    * total[0]
+                    * gain[width // LANES * LANES + k]
+                )
+
+    return func
+
+
+def norm_quantize(rows: Rows, width: int, eps: float) -> Any:
+    """Return the PrimFunc (x, gain, codes, terms) of RMSNorm followed by quantization."""
+    parallel = row_loop(rows)
+    extent = rows.symbol()
+    full, rest = width // GROUP, width % GROUP
+
+    @T.prim_func(s_tir=True, private=True)
+    def func(
+        px: T.handle, gain: T.Buffer((width,), "float32"), pcodes: T.handle, pterms: T.handle
+    ):
+        T.func_attr({"tirx.noalias": True})
+        x = T.match_buffer(px, (extent, padded(width)), "float32")
+        codes = T.match_buffer(pcodes, (extent, groups(width), GROUP), "int8")
+        terms = T.match_buffer(pterms, (extent, groups(width), 2), "float32")
+        for m in parallel(extent):
+            total = T.alloc_buffer((1,), "float32", scope="local")
+            values = T.alloc_buffer((GROUP,), "float32", scope="local")
+            sum_of_squares(x, m, width, total)
+            total[0] = T.float32(1) / T.sqrt(total[0] * T.float32(1 / width) + T.float32(eps))
+            for g in T.serial(full):
+                for lane in T.vectorized(GROUP):
+                    values[lane] = x[m, g * GROUP + lane] * total[0] * gain[g * GROUP + lane]
+                quantize_group(values, m, g, codes, terms)
+            if rest > 0:
+                for lane in T.vectorized(GROUP):
+                    values[lane] = T.float32(0)
+                for lane in T.serial(rest):
+                    values[lane] = x[m, full * GROUP + lane] * total[0] * gain[full * GROUP + lane]
+                quantize_group(values, m, full, codes, terms)
+
+    return func
+
+
+def quantize(rows: Rows, width: int) -> Any:
+    """Return the PrimFunc (x, codes, terms) that quantizes rows of `width` columns."""
+    parallel = row_loop(rows)
+    extent = rows.symbol()
+    full, rest = width // GROUP, width % GROUP
+
+    @T.prim_func(s_tir=True, private=True)
+    def func(px: T.handle, pcodes: T.handle, pterms: T.handle):
+        T.func_attr({"tirx.noalias": True})
+        x = T.match_buffer(px, (extent, padded(width)), "float32")
+        codes = T.match_buffer(pcodes, (extent, groups(width), GROUP), "int8")
+        terms = T.match_buffer(pterms, (extent, groups(width), 2), "float32")
+        for m in parallel(extent):
+            values = T.alloc_buffer((GROUP,), "float32", scope="local")
+            for g in T.serial(full):
+                for lane in T.vectorized(GROUP):
+                    values[lane] = x[m, g * GROUP + lane]
+                quantize_group(values, m, g, codes, terms)
+            if rest > 0:
+                for lane in T.vectorized(GROUP):
+                    values[lane] = T.float32(0)
+                for lane in T.serial(rest):
+                    values[lane] = x[m, full * GROUP + lane]
+                quantize_group(values, m, full, codes, terms)
+
+    return func

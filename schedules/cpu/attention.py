@@ -1,0 +1,301 @@
+# mypy: disable-error-code="untyped-decorator,no-untyped-def"
+"""Causal attention of a few query rows over paged keys and values, on CPUs.
+
+computes  out[m, h] = sum_t softmax_t(q[m, h] . k[t, h // R]) * v[t, h // R], t <= position[m]
+shapes    q float32 (M, Hq, D), scaled by 1/sqrt(D) already
+          keys (P, Hkv, D, page), values (P, Hkv, page, D), float16 or float32
+          block_tables int32 (S, W); positions int32 (M,), -1 for a padding row
+          out float32 (M, padded(Hq * D, 16))
+mapping   parallel  (query tile, KV head) in prefill; (sequence, KV head, chunk) in decode
+          tokens    chunks of CHUNK, each with a softmax of its own, merged in order
+          lanes     32 tokens for scores, 16 of D for values; one load serves all query rows of the
+                    tile and all R query heads of the KV head
+limits    page a multiple of TOKENS, D even
+traffic   keys and values once per query tile
+
+Prefill and decode take the same steps in the same order, so their results are bit for bit equal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tvm.script import tirx as T
+
+from ferrylm.schedules.cpu.layout import padded
+from ferrylm.schedules.cpu.rows import Rows
+from ferrylm.schedules.math import exp
+
+TOKENS = 32
+CHUNK = 128
+_MASKED = -1e30
+
+
+@dataclass(frozen=True)
+class AttentionShape:
+    """Heads and precision of an attention layer; `query_tile` rows of queries share a task."""
+
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    kv_dtype: str
+    query_tile: int = 1
+
+    @property
+    def query_heads(self) -> int:
+        """Return R, the number of query heads of a KV head."""
+        return self.num_heads // self.num_kv_heads
+
+    @property
+    def lanes(self) -> int:
+        """Return how many elements of a head one vector holds."""
+        return next(n for n in (16, 8, 4, 2, 1) if self.head_dim % n == 0)
+
+
+def query_tile(shape: AttentionShape, register_rows: int, row_tile: int) -> int:
+    """Return how many query rows share a task so that R of each fit `register_rows`."""
+    most = max(1, register_rows // shape.query_heads)
+    return max(n for n in range(1, most + 1) if row_tile % n == 0)
+
+
+@T.inline
+def score_block(q, keys, positions, row0, head0, page, kv_head, slot, token, scores, shape):  # noqa: D103
+    column = T.alloc_buffer((TOKENS,), "float32", scope="local")
+    for r in T.unroll(shape.query_tile * shape.query_heads):
+        for lane in T.vectorized(TOKENS):
+            scores[r, lane] = T.float32(0)
+    for d in T.serial(shape.head_dim):
+        for lane in T.vectorized(TOKENS):
+            column[lane] = T.cast(keys[page, kv_head, d, slot + lane], "float32")
+        for r in T.unroll(shape.query_tile * shape.query_heads):
+            for lane in T.vectorized(TOKENS):
+                scores[r, lane] = (
+                    scores[r, lane]
+                    + q[row0 + r // shape.query_heads, head0 + r % shape.query_heads, d]
+                    * column[lane]
+                )
+    for r in T.unroll(shape.query_tile * shape.query_heads):
+        for lane in T.vectorized(TOKENS):
+            scores[r, lane] = T.Select(
+                token + lane <= positions[row0 + r // shape.query_heads],
+                scores[r, lane],
+                T.float32(_MASKED),
+            )
+
+
+@T.inline
+def softmax_block(scores, largest, sums, output, shape):  # noqa: D103
+    half = T.alloc_buffer((16,), "float32", scope="local")
+    factor = T.alloc_buffer((2,), "float32", scope="local")
+    for r in T.serial(shape.query_tile * shape.query_heads):
+        for lane in T.vectorized(16):
+            half[lane] = T.max(scores[r, lane], scores[r, 16 + lane])
+        for lane in T.vectorized(8):
+            half[lane] = T.max(half[lane], half[8 + lane])
+        for lane in T.vectorized(4):
+            half[lane] = T.max(half[lane], half[4 + lane])
+        factor[0] = T.max(
+            T.max(T.max(half[0], half[1]), T.max(half[2], half[3])), largest[r]
+        )
+        factor[1] = exp(largest[r] - factor[0])
+        largest[r] = factor[0]
+        for lane in T.vectorized(TOKENS):
+            scores[r, lane] = exp(scores[r, lane] - factor[0])
+        for lane in T.vectorized(16):
+            sums[r, lane] = sums[r, lane] * factor[1] + (scores[r, lane] + scores[r, 16 + lane])
+        for d in T.serial(shape.head_dim // shape.lanes):
+            for lane in T.vectorized(shape.lanes):
+                output[r, d * shape.lanes + lane] = output[r, d * shape.lanes + lane] * factor[1]
+
+
+@T.inline
+def value_block(values, page, kv_head, slot, scores, output, shape):  # noqa: D103
+    sums = T.alloc_buffer(
+        (shape.query_tile * shape.query_heads, shape.lanes), "float32", scope="local"
+    )
+    row = T.alloc_buffer((shape.lanes,), "float32", scope="local")
+    for d in T.serial(shape.head_dim // shape.lanes):
+        for r in T.unroll(shape.query_tile * shape.query_heads):
+            for lane in T.vectorized(shape.lanes):
+                sums[r, lane] = output[r, d * shape.lanes + lane]
+        for t in T.serial(TOKENS):
+            for lane in T.vectorized(shape.lanes):
+                row[lane] = T.cast(
+                    values[page, kv_head, slot + t, d * shape.lanes + lane], "float32"
+                )
+            for r in T.unroll(shape.query_tile * shape.query_heads):
+                for lane in T.vectorized(shape.lanes):
+                    sums[r, lane] = sums[r, lane] + scores[r, t] * row[lane]
+        for r in T.unroll(shape.query_tile * shape.query_heads):
+            for lane in T.vectorized(shape.lanes):
+                output[r, d * shape.lanes + lane] = sums[r, lane]
+
+
+@T.inline
+def attend_chunk(  # noqa: D103
+    q, keys, values, tables, positions, row0, head0, sequence, kv_head, first, last, page_size,
+    largest, sums, output, shape,
+):  # fmt: skip
+    scores = T.alloc_buffer((shape.query_tile * shape.query_heads, TOKENS), "float32", scope="local")
+    for r in T.serial(shape.query_tile * shape.query_heads):
+        largest[r] = T.float32(_MASKED)
+        for lane in T.vectorized(16):
+            sums[r, lane] = T.float32(0)
+        for d in T.serial(shape.head_dim // shape.lanes):
+            for lane in T.vectorized(shape.lanes):
+                output[r, d * shape.lanes + lane] = T.float32(0)
+    for block in T.serial((last - first + TOKENS - 1) // TOKENS):
+        score_block(
+            q, keys, positions, row0, head0,
+            tables[sequence, (first + block * TOKENS) // page_size], kv_head,
+            (first + block * TOKENS) % page_size, first + block * TOKENS, scores, shape,
+        )  # fmt: skip
+        softmax_block(scores, largest, sums, output, shape)
+        value_block(
+            values, tables[sequence, (first + block * TOKENS) // page_size], kv_head,
+            (first + block * TOKENS) % page_size, scores, output, shape,
+        )  # fmt: skip
+    for r in T.serial(shape.query_tile * shape.query_heads):
+        for lane in T.serial(1, 16):
+            sums[r, 0] = sums[r, 0] + sums[r, lane]
+
+
+@T.inline
+def merge_chunk(merged, row, chunk_largest, chunk_total, chunk_output, chunk_row, shape):  # noqa: D103
+    # A merged row holds D outputs, then the largest score and the total of the weights.
+    factor = T.alloc_buffer((3,), "float32", scope="local")
+    factor[0] = T.max(merged[row, shape.head_dim], chunk_largest)
+    factor[1] = exp(merged[row, shape.head_dim] - factor[0])
+    factor[2] = exp(chunk_largest - factor[0])
+    merged[row, shape.head_dim] = factor[0]
+    merged[row, shape.head_dim + 1] = (
+        merged[row, shape.head_dim + 1] * factor[1] + chunk_total * factor[2]
+    )
+    for d in T.serial(shape.head_dim // shape.lanes):
+        for lane in T.vectorized(shape.lanes):
+            merged[row, d * shape.lanes + lane] = (
+                merged[row, d * shape.lanes + lane] * factor[1]
+                + chunk_output[chunk_row, d * shape.lanes + lane] * factor[2]
+            )
+
+
+def prefill_attention(rows: Rows, shape: AttentionShape) -> Any:
+    """Return the PrimFunc (q, keys, values, block_tables, positions, out), all rows one sequence.
+
+    The rows are consecutive positions, then padding; a row of padding gives finite numbers.
+    """
+    extent, tile, heads = rows.symbol(), shape.query_tile, shape.query_heads
+    head_dim, width = shape.head_dim, padded(shape.num_heads * shape.head_dim)
+
+    @T.prim_func(s_tir=True, private=True)
+    def func(
+        pq: T.handle, pkeys: T.handle, pvalues: T.handle, ptables: T.handle,
+        ppositions: T.handle, pout: T.handle,
+    ):  # fmt: skip
+        T.func_attr({"tirx.noalias": True})
+        pages, page_size, table_width = T.int32(), T.int32(), T.int32()
+        q = T.match_buffer(pq, (extent, shape.num_heads, head_dim), "float32")
+        keys = T.match_buffer(
+            pkeys, (pages, shape.num_kv_heads, head_dim, page_size), shape.kv_dtype
+        )
+        values = T.match_buffer(
+            pvalues, (pages, shape.num_kv_heads, page_size, head_dim), shape.kv_dtype
+        )
+        tables = T.match_buffer(ptables, (1, table_width), "int32")
+        positions = T.match_buffer(ppositions, (extent,), "int32")
+        out = T.match_buffer(pout, (extent, width), "float32")
+        for task in T.parallel(extent // tile * shape.num_kv_heads):
+            largest = T.alloc_buffer((tile * heads,), "float32", scope="local")
+            sums = T.alloc_buffer((tile * heads, 16), "float32", scope="local")
+            output = T.alloc_buffer((tile * heads, head_dim), "float32", scope="local")
+            merged = T.alloc_buffer((tile * heads, head_dim + 2), "float32", scope="local")
+            last = T.alloc_buffer((1,), "int32", scope="local")
+            last[0] = 0
+            for m in T.serial(tile):
+                last[0] = T.max(last[0], positions[task // shape.num_kv_heads * tile + m] + 1)
+            for r in T.serial(tile * heads):
+                for d in T.serial(head_dim):
+                    merged[r, d] = T.float32(0)
+                merged[r, head_dim] = T.float32(_MASKED)
+                merged[r, head_dim + 1] = T.float32(0)
+            for chunk in T.serial((last[0] + CHUNK - 1) // CHUNK):
+                attend_chunk(
+                    q, keys, values, tables, positions, task // shape.num_kv_heads * tile,
+                    task % shape.num_kv_heads * heads, 0, task % shape.num_kv_heads,
+                    chunk * CHUNK, T.min(last[0], chunk * CHUNK + CHUNK), page_size,
+                    largest, sums, output, shape,
+                )  # fmt: skip
+                for r in T.serial(tile * heads):
+                    merge_chunk(merged, r, largest[r], sums[r, 0], output, r, shape)
+            for r in T.serial(tile * heads):
+                for d in T.serial(head_dim):
+                    out[
+                        task // shape.num_kv_heads * tile + r // heads,
+                        (task % shape.num_kv_heads * heads + r % heads) * head_dim + d,
+                    ] = merged[r, d] / T.max(merged[r, head_dim + 1], T.float32(1e-30))
+
+    return func
+
+
+def decode_attention(batch: int, shape: AttentionShape) -> Any:
+    """Return the PrimFunc (q, keys, values, block_tables, positions, out), a sequence a row."""
+    heads, kv_heads = shape.query_heads, shape.num_kv_heads
+    head_dim, width = shape.head_dim, padded(shape.num_heads * shape.head_dim)
+
+    @T.prim_func(s_tir=True, private=True)
+    def func(
+        pq: T.handle, pkeys: T.handle, pvalues: T.handle, ptables: T.handle,
+        ppositions: T.handle, pout: T.handle,
+    ):  # fmt: skip
+        T.func_attr({"tirx.noalias": True})
+        pages, page_size, table_width = T.int32(), T.int32(), T.int32()
+        q = T.match_buffer(pq, (batch, shape.num_heads, head_dim), "float32")
+        keys = T.match_buffer(pkeys, (pages, kv_heads, head_dim, page_size), shape.kv_dtype)
+        values = T.match_buffer(pvalues, (pages, kv_heads, page_size, head_dim), shape.kv_dtype)
+        tables = T.match_buffer(ptables, (batch, table_width), "int32")
+        positions = T.match_buffer(ppositions, (batch,), "int32")
+        out = T.match_buffer(pout, (batch, width), "float32")
+        chunks = T.meta_var((table_width * page_size + CHUNK - 1) // CHUNK)
+        partial = T.alloc_buffer((batch * kv_heads, chunks, heads, head_dim + 2), "float32")
+        for task in T.parallel(batch * kv_heads * chunks):
+            if task % chunks * CHUNK <= positions[task // chunks // kv_heads]:
+                largest = T.alloc_buffer((heads,), "float32", scope="local")
+                sums = T.alloc_buffer((heads, 16), "float32", scope="local")
+                output = T.alloc_buffer((heads, head_dim), "float32", scope="local")
+                attend_chunk(
+                    q, keys, values, tables, positions, task // chunks // kv_heads,
+                    task // chunks % kv_heads * heads, task // chunks // kv_heads,
+                    task // chunks % kv_heads, task % chunks * CHUNK,
+                    T.min(
+                        positions[task // chunks // kv_heads] + 1, task % chunks * CHUNK + CHUNK
+                    ),
+                    page_size, largest, sums, output, shape,
+                )  # fmt: skip
+                for r in T.serial(heads):
+                    for d in T.serial(head_dim):
+                        partial[task // chunks, task % chunks, r, d] = output[r, d]
+                    partial[task // chunks, task % chunks, r, head_dim] = largest[r]
+                    partial[task // chunks, task % chunks, r, head_dim + 1] = sums[r, 0]
+        for row in T.serial(batch * kv_heads * heads):
+            merged = T.alloc_buffer((1, head_dim + 2), "float32", scope="local")
+            chunk_output = T.alloc_buffer((1, head_dim), "float32", scope="local")
+            for d in T.serial(head_dim):
+                merged[0, d] = T.float32(0)
+            merged[0, head_dim] = T.float32(_MASKED)
+            merged[0, head_dim + 1] = T.float32(0)
+            for chunk in T.serial((positions[row // heads // kv_heads] + CHUNK) // CHUNK):
+                for d in T.serial(head_dim):
+                    chunk_output[0, d] = partial[row // heads, chunk, row % heads, d]
+                merge_chunk(
+                    merged, 0, partial[row // heads, chunk, row % heads, head_dim],
+                    partial[row // heads, chunk, row % heads, head_dim + 1], chunk_output, 0,
+                    shape,
+                )  # fmt: skip
+            for d in T.serial(head_dim):
+                out[
+                    row // heads // kv_heads,
+                    (row // heads % kv_heads * heads + row % heads) * head_dim + d,
+                ] = merged[0, d] / T.max(merged[0, head_dim + 1], T.float32(1e-30))
+
+    return func

@@ -1,0 +1,160 @@
+# mypy: disable-error-code="untyped-decorator,no-untyped-def"
+"""Repacking of canonical weights into the layout of the CPU kernels, done once at load.
+
+computes  the tensors of layout.py from the canonical ones of docs/quantization.md
+shapes    canonical codes uint8 (N, 16 G) or int8 (N, 32 G); scale, minimum float16 (N, G);
+          weight (N, K); packed as in layout.py, rows beyond N zero
+pairs     the rows are two matrices of N / 2 rows, gate and up; their blocks alternate
+mapping   row blocks in parallel
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tvm.script import tirx as T
+
+from ferrylm.schedules.cpu.layout import LANES, WeightFormat
+
+Expression = Any
+
+
+def transform_name(fmt: WeightFormat, suffix: str, *, pairs: bool) -> str:
+    """Return the name under which a library offers the repacking of one tensor."""
+    kind = {"codes": f"{fmt.storage}_{fmt.arithmetic}", "weight": fmt.storage}.get(suffix, "group")
+    return f"pack_{kind}{'_pairs' if pairs else ''}"
+
+
+def transforms() -> dict[str, Callable[[str], Any]]:
+    """Return every repacking function by name; each is called with its own name."""
+    table: dict[str, Callable[[str], Any]] = {}
+    for pairs in (False, True):
+        end = "_pairs" if pairs else ""
+        table[f"pack_q4_int8{end}"] = lambda name, p=pairs: _pack_q4_bytes(name, p)
+        table[f"pack_q4_f32{end}"] = lambda name, p=pairs: _pack_q4_words(name, p)
+        table[f"pack_q8_int8{end}"] = lambda name, p=pairs: _pack_q8_bytes(name, p)
+        table[f"pack_q8_f32{end}"] = lambda name, p=pairs: _pack_q8_columns(name, p)
+        table[f"pack_group{end}"] = lambda name, p=pairs: _pack_columns(name, p, "float16")
+        table[f"pack_f16{end}"] = lambda name, p=pairs: _pack_columns(name, p, "float16")
+        table[f"pack_f32{end}"] = lambda name, p=pairs: _pack_columns(name, p, "float32")
+    return table
+
+
+def _source_row(block: Expression, lane: Expression, rows: Expression, pairs: bool) -> Expression:
+    if pairs:
+        return block % 2 * (rows // 2) + block // 2 * LANES + lane
+    return block * LANES + lane
+
+
+def _present(block: Expression, lane: Expression, rows: Expression, pairs: bool) -> Expression:
+    if pairs:
+        return block // 2 * LANES + lane < rows // 2
+    return block * LANES + lane < rows
+
+
+def _nibbles(codes: Any, row: Expression, g: Expression, o: Expression, j: Expression) -> Expression:
+    """Return the packed byte j of octet o: columns 8o + j (low nibble) and 8o + 4 + j (high)."""
+    shift = T.cast(o // 2 * 4, "uint8")
+    low = T.shift_right(codes[row, g * 16 + o % 2 * 8 + j], shift)
+    high = T.shift_right(codes[row, g * 16 + o % 2 * 8 + 4 + j], shift)
+    return T.bitwise_or(
+        T.bitwise_and(low, T.uint8(15)), T.shift_left(T.bitwise_and(high, T.uint8(15)), T.uint8(4))
+    )
+
+
+def _pack_q4_bytes(name: str, pairs: bool) -> Any:
+    @T.prim_func(s_tir=True, private=True)
+    def func(psource: T.handle, ptarget: T.handle):
+        T.func_attr({"tirx.noalias": True, "global_symbol": name})
+        rows, groups, blocks = T.int32(), T.int32(), T.int32()
+        source = T.match_buffer(psource, (rows, groups * 16), "uint8")
+        target = T.match_buffer(ptarget, (blocks, groups, 4, 64), "uint8")
+        for b in T.parallel(blocks):
+            for g, o, lane, j in T.grid(groups, 4, LANES, 4):
+                if _present(b, lane, rows, pairs):
+                    target[b, g, o, lane * 4 + j] = _nibbles(
+                        source, _source_row(b, lane, rows, pairs), g, o, j
+                    )
+                else:
+                    target[b, g, o, lane * 4 + j] = T.uint8(0)
+
+    return func
+
+
+def _pack_q4_words(name: str, pairs: bool) -> Any:
+    @T.prim_func(s_tir=True, private=True)
+    def func(psource: T.handle, ptarget: T.handle):
+        T.func_attr({"tirx.noalias": True, "global_symbol": name})
+        rows, groups, blocks = T.int32(), T.int32(), T.int32()
+        source = T.match_buffer(psource, (rows, groups * 16), "uint8")
+        target = T.match_buffer(ptarget, (blocks, groups, 4, LANES), "uint32")
+        for b in T.parallel(blocks):
+            for g, o, lane in T.grid(groups, 4, LANES):
+                target[b, g, o, lane] = T.uint32(0)
+                if _present(b, lane, rows, pairs):
+                    for j in T.serial(4):
+                        target[b, g, o, lane] = T.bitwise_or(
+                            target[b, g, o, lane],
+                            T.shift_left(
+                                T.cast(
+                                    _nibbles(source, _source_row(b, lane, rows, pairs), g, o, j),
+                                    "uint32",
+                                ),
+                                T.cast(8 * j, "uint32"),
+                            ),
+                        )
+
+    return func
+
+
+def _pack_q8_bytes(name: str, pairs: bool) -> Any:
+    @T.prim_func(s_tir=True, private=True)
+    def func(psource: T.handle, ptarget: T.handle):
+        T.func_attr({"tirx.noalias": True, "global_symbol": name})
+        rows, groups, blocks = T.int32(), T.int32(), T.int32()
+        source = T.match_buffer(psource, (rows, groups * 32), "int8")
+        target = T.match_buffer(ptarget, (blocks, groups, 8, 64), "int8")
+        for b in T.parallel(blocks):
+            for g, o, lane, j in T.grid(groups, 8, LANES, 4):
+                target[b, g, o, lane * 4 + j] = T.int8(0)
+                if _present(b, lane, rows, pairs):
+                    target[b, g, o, lane * 4 + j] = source[
+                        _source_row(b, lane, rows, pairs), g * 32 + o * 4 + j
+                    ]
+
+    return func
+
+
+def _pack_q8_columns(name: str, pairs: bool) -> Any:
+    @T.prim_func(s_tir=True, private=True)
+    def func(psource: T.handle, ptarget: T.handle):
+        T.func_attr({"tirx.noalias": True, "global_symbol": name})
+        rows, groups, blocks = T.int32(), T.int32(), T.int32()
+        source = T.match_buffer(psource, (rows, groups * 32), "int8")
+        target = T.match_buffer(ptarget, (blocks, groups, 32, LANES), "int8")
+        for b in T.parallel(blocks):
+            for g, c, lane in T.grid(groups, 32, LANES):
+                target[b, g, c, lane] = T.int8(0)
+                if _present(b, lane, rows, pairs):
+                    target[b, g, c, lane] = source[
+                        _source_row(b, lane, rows, pairs), g * 32 + c
+                    ]
+
+    return func
+
+
+def _pack_columns(name: str, pairs: bool, dtype: str) -> Any:
+    @T.prim_func(s_tir=True, private=True)
+    def func(psource: T.handle, ptarget: T.handle):
+        T.func_attr({"tirx.noalias": True, "global_symbol": name})
+        rows, columns, blocks = T.int32(), T.int32(), T.int32()
+        source = T.match_buffer(psource, (rows, columns), dtype)
+        target = T.match_buffer(ptarget, (blocks, columns, LANES), dtype)
+        for b in T.parallel(blocks):
+            for c, lane in T.grid(columns, LANES):
+                target[b, c, lane] = T.cast(T.float32(0), dtype)
+                if _present(b, lane, rows, pairs):
+                    target[b, c, lane] = source[_source_row(b, lane, rows, pairs), c]
+
+    return func
