@@ -10,6 +10,11 @@ GOLDEN_FOLDER = Path(__file__).resolve().parent.parent / "tests" / "golden"
 SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 
+def read_texts(path: Path) -> list[str]:
+    """Return the texts of a file in which a line of two percent signs parts them."""
+    return path.read_text(encoding="utf-8").removesuffix("\n").split("\n%%\n")
+
+
 def write_json(target: Path, content: dict[str, Any]) -> None:
     """Write ASCII JSON with one list element a line, so that a change shows as a small diff."""
     parts = []
