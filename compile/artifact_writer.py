@@ -52,8 +52,12 @@ class ArtifactWriter:
         than an artifact.
         """
         self._folder = OutputFolder(output)
-        self._folder.remove_temporaries()
-        self._formerly = {entry.path for entry in self._folder.published_files()}
+        try:
+            self._folder.remove_temporaries()
+            self._formerly = {entry.path for entry in self._folder.published_files()}
+        except BaseException:
+            self._folder.close(keep=False)
+            raise
         self._temporaries: set[str] = set()
         self._entries: dict[str, FileEntry] = {}
         self._created: set[str] = set()

@@ -40,6 +40,7 @@ class OutputFolder:
         # A writer that fails takes away its lock file and the folder it made, perhaps just now.
         with disk_errors(f"{path} cannot be opened"):
             for _ in range(100):
+                self._make()
                 with contextlib.suppress(FileNotFoundError):
                     self._open()
                     return
@@ -47,11 +48,13 @@ class OutputFolder:
             f"{path} vanishes again and again", wanted="a folder that stays", fix="try again"
         )
 
-    def _open(self) -> None:
+    def _make(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             self.path.mkdir()
             self.created = True
+
+    def _open(self) -> None:
         self.fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             _check_ours(self.fd, self.path)

@@ -28,20 +28,17 @@ def open_regular(name: str, folder_fd: int) -> int:
     if not _PLAIN_NAME.fullmatch(name):
         raise IntegrityError(f"the file name {name[:80]!a}", wanted="a plain name", fix=FIX)
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    fd = -1
     try:
         fd = os.open(name, flags, dir_fd=folder_fd)
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            return fd
+        reason = "it is of another kind"
     except OSError as problem:
         reason = os.strerror(problem.errno or 0)
-        raise IntegrityError(
-            f"{name} cannot be opened ({reason})", wanted="a regular file", fix=FIX
-        ) from None
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise IntegrityError(f"{name} is no regular file", wanted="one", fix=FIX)
-    except BaseException:
+    if fd >= 0:
         os.close(fd)
-        raise
-    return fd
+    raise IntegrityError(f"{name} cannot be opened ({reason})", wanted="a regular file", fix=FIX)
 
 
 def verify_fd(fd: int, entry: FileEntry, on_bytes: Callable[[int], None] | None = None) -> None:
