@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ferrylm.cli.application import application, main
+from ferrylm.cli.application import main
 
-__all__ = ["application", "main"]
+__all__ = ["main"]

@@ -90,7 +90,7 @@ def _has_flag(arguments: Sequence[str], flag: str) -> bool:
     return flag in options
 
 
-application = Application(
+ferry = Application(
     name="ferry",
     help=_HELP,
     commands=VERBS,
@@ -110,4 +110,4 @@ application = Application(
 
 def main() -> NoReturn:
     """Run `ferry` with the arguments of this process."""
-    application.main()
+    ferry.main()

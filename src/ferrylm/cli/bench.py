@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,10 +125,12 @@ def run_bench(request: BenchRequest, output: Output) -> Iterator[Result]:
     """Yield one result per thread count and test, each as soon as it is known."""
     from ferrylm.cli.bench_measure import measure
     from ferrylm.cli.bench_report import Result
+    from ferrylm.cli.model_loading import check_target
     from ferrylm.runtime.artifact import Artifact
     from ferrylm.runtime.engine import open_engine
 
     with Artifact.open(request.artifact_path) as artifact:
+        check_target(artifact.manifest, request.target)
         for threads in request.threads:
             with output.progress() as progress:
                 engine = open_engine(
@@ -166,7 +167,7 @@ def _write(output: Output, form: str, results: Iterator[Result]) -> None:
         output.data(bench_report.markdown_tail(shown))
     elif form == "jsonl":
         for result in results:
-            output.data(json.dumps(bench_report.document(result), ensure_ascii=False))
+            output.json_line(bench_report.document(result))
     elif form == "csv":
         output.data(bench_report.csv_text(list(results)))
     else:

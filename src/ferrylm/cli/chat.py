@@ -62,7 +62,7 @@ def converse(
                 return failed
         except FerryError as error:
             failed = True
-            show_failure(error, output)
+            show_failure(error, output, among_lines=True)
 
 
 def _piped_line() -> str | None:

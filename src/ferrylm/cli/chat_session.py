@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING
@@ -93,7 +92,7 @@ class ChatSession:
         self._tokens += taken.answer_tokens
         if self._output.as_json:
             document = {"role": "assistant", "content": taken.text, **taken.document()}
-            self._output.data(json.dumps(document, ensure_ascii=False))
+            self._output.json_line(document)
         else:
             self._output.data("")
             self._output.note(taken.timing_line(self._model.context_length))

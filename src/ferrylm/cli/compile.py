@@ -8,6 +8,7 @@ import click
 
 from ferrylm.cli.output import Output, common_options
 from ferrylm.cli.units import binary_size, duration
+from ferrylm.errors import UsageError
 
 QUANTIZATIONS = ("q4f16", "q8f16", "q0f16", "q0f32")
 
@@ -76,6 +77,7 @@ def compile_verb(
 
     SOURCE is a GGUF file or a Hugging Face folder.
     """
+    names = _target_names(targets)
     from ferrylm.compile import CompileOptions, compile_model
 
     options = CompileOptions(
@@ -83,7 +85,7 @@ def compile_verb(
         output=destination,
         quantization=quant,
         head_quantization=head,
-        targets=tuple(name.strip() for name in targets.split(",") if name.strip()),
+        targets=names,
         arithmetic=arithmetic,
         context_length=context,
         weights=weights,
@@ -105,3 +107,12 @@ def compile_verb(
     stages = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in result.seconds.items())
     total = duration(sum(result.seconds.values()))
     output.note(f"{binary_size(result.size_bytes)} in {total} ({stages})")
+
+
+def _target_names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise UsageError(
+            f"no target in {text!a}", wanted="names with commas between", fix="give --target cpu"
+        )
+    return names

@@ -47,6 +47,12 @@ def as_ferry_error(error: BaseException) -> FerryError:
             wanted="a file or folder that can be read and written",
             fix="check the path, its permissions and the free disk space",
         )
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("ferrylm"):
+        return FerryError(
+            f"the Python module {error.name} is not installed",
+            wanted="all modules that this verb needs",
+            fix="run `pip install 'ferrylm[compile]'`, then `ferry doctor`",
+        )
     if isinstance(error, MemoryError):
         return FerryError(
             "no memory left",
@@ -71,14 +77,18 @@ def _usage_error(error: click.ClickException) -> UsageError:
     )
 
 
-def show_failure(failure: FerryError, output: Output) -> None:
-    """Write the error as one line to stderr, and with --json as a document to stdout."""
+def show_failure(failure: FerryError, output: Output, *, among_lines: bool = False) -> None:
+    """Write the error as one line to stderr, and with --json as a document to stdout.
+
+    `among_lines` keeps the document on one line.
+    """
     from rich.text import Text
 
     line = Text("error: ", style="bold red").append(one_line(failure), style="not bold default")
     output.stderr().print(line, soft_wrap=True)
     if output.as_json:
-        output.json({"error": failure_document(failure)})
+        write = output.json_line if among_lines else output.json
+        write({"error": failure_document(failure)})
 
 
 def one_line(failure: FerryError) -> str:

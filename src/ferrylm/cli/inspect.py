@@ -32,9 +32,11 @@ def inspect_verb(
     checks the files.
     """
     from ferrylm.cli.inspect_report import describe, show
+    from ferrylm.cli.model_loading import check_target
     from ferrylm.runtime.artifact import Artifact
 
     with Artifact.open(artifact) as opened:
+        check_target(opened.manifest, target)
         report = describe(
             opened.manifest, str(artifact), context_tokens=context, device=device, target=target
         )

@@ -19,6 +19,11 @@ def load_model(output: Output, path: Path, placement: Placement) -> LanguageMode
     """Load an artifact; see `ferrylm.load` for what it raises."""
     import ferrylm
 
+    if placement.target is not None:
+        from ferrylm.runtime.artifact import Artifact
+
+        with Artifact.open(path) as artifact:
+            check_target(artifact.manifest, placement.target)
     with output.progress() as progress:
         return ferrylm.load(
             path,

@@ -36,6 +36,10 @@ class Output:
         """Write one JSON document to stdout."""
         self.data(json.dumps(value, ensure_ascii=False, indent=2))
 
+    def json_line(self, value: object) -> None:
+        """Write one JSON document on a line of its own, for verbs that print several."""
+        self.data(json.dumps(value, ensure_ascii=False))
+
     def note(self, text: str) -> None:
         """Write one grey line to stderr, unless --quiet."""
         if not self.quiet:

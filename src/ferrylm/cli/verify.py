@@ -34,10 +34,12 @@ def verify(output: Output, artifact: Path, files_only: bool, placement: Placemen
     Hashes every file, then replays the golden kernel vectors and the greedy trace. Exit code 1 if
     anything differs; each difference is named.
     """
+    from ferrylm.cli.model_loading import check_target
     from ferrylm.runtime.artifact import Artifact
 
     checks: list[Check] = []
     with Artifact.open(artifact) as opened:
+        check_target(opened.manifest, placement.target)
         with output.progress() as progress:
             checks.extend(check_files(opened, progress))
         whole = all(check.passed for check in checks)
