@@ -8,7 +8,7 @@ from artifact_samples import entry_of, library, sample_manifest
 from ferrylm.errors import NoLibraryError, UsageError
 from ferrylm.runtime.cpu_features import HostCpu
 from ferrylm.runtime.manifest import Library, Manifest, Requirements
-from ferrylm.runtime.selection import DEVICES, choose_library
+from ferrylm.runtime.selection import DEVICES, choose_library, judge_libraries
 
 V3 = ("avx2", "fma", "f16c", "bmi2")
 V4 = (*V3, "avx512f", "avx512bw", "avx512vl")
@@ -188,3 +188,12 @@ def test_every_verdict_gives_a_reason() -> None:
     for verdict in choose_library(EVERYTHING, MACHINES["Zen 3"]).verdicts:
         assert verdict.reason
         assert verdict.runnable == ("preference" in verdict.reason)
+
+
+def test_the_verdicts_are_there_when_nothing_can_run() -> None:
+    verdicts = judge_libraries(EVERYTHING, MACHINES["RISC-V"])
+    assert [verdict.target for verdict in verdicts] == list(LIBRARIES)
+    assert not any(verdict.runnable for verdict in verdicts)
+    assert judge_libraries(EVERYTHING, MACHINES["Zen 5"]) == (
+        choose_library(EVERYTHING, MACHINES["Zen 5"]).verdicts
+    )

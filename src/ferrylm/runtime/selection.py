@@ -51,15 +51,8 @@ def choose_library(
 
     Raises UsageError for an unknown device name, NoLibraryError where no library can run.
     """
-    if device not in DEVICES:
-        raise UsageError(
-            f"the device {device!a}",
-            wanted="one of " + ", ".join(DEVICES),
-            fix="name one of those, or leave the device out",
-        )
-    verdicts = tuple(
-        _judge(library, manifest, host, device, target, tvm_version)
-        for library in manifest.libraries
+    verdicts = judge_libraries(
+        manifest, host, device=device, target=target, tvm_version=tvm_version
     )
     runnable = [
         library
@@ -70,6 +63,30 @@ def choose_library(
         raise _no_library(manifest, host, device, target, verdicts)
     # max() keeps the first of equals.
     return Selection(max(runnable, key=lambda library: library.preference), verdicts)
+
+
+def judge_libraries(
+    manifest: Manifest,
+    host: HostCpu,
+    *,
+    device: str = "auto",
+    target: str | None = None,
+    tvm_version: str | None = None,
+) -> tuple[Verdict, ...]:
+    """Judge every library by step 1 of the rule of `choose_library`, in the manifest's order.
+
+    Raises UsageError for an unknown device name.
+    """
+    if device not in DEVICES:
+        raise UsageError(
+            f"the device {device!a}",
+            wanted="one of " + ", ".join(DEVICES),
+            fix="name one of those, or leave the device out",
+        )
+    return tuple(
+        _judge(library, manifest, host, device, target, tvm_version)
+        for library in manifest.libraries
+    )
 
 
 def _judge(
