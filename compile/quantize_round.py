@@ -27,10 +27,9 @@ def _to_half(values: Floats) -> Halves:
 
 
 def _inverse(scale: Floats) -> Floats:
-    """Return 1 / scale, and 0 for a group whose scale underflowed."""
-    with np.errstate(divide="ignore"):
-        inverse: Floats = np.where(scale == 0, np.float32(0), np.float32(1) / scale)
-        return inverse
+    """Return 1 / scale, and 0 for a group whose scale is 0 or too small to have an inverse."""
+    usable = np.abs(scale) > np.finfo(np.float32).tiny
+    return np.divide(np.float32(1), scale, out=np.zeros_like(scale), where=usable)
 
 
 def _dot(left: Floats, right: Floats) -> Floats:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import spec
 
 from ferrylm.runtime.manifest import ModelConfig
@@ -38,19 +37,18 @@ def step_specs(config: ModelConfig, kernels: Any, batch: int | None) -> list[Any
     """Return nn specs of tokens, positions, block_tables, cos, sin, keys, values."""
     tile = kernels.rows(batch).tile
     tiles = "tiles" if batch is None else batch // tile
-    pools = spec.Tuple
     half, kv_dtype = config.head_dim // 2, kernels.shape.kv_dtype
     key_shape = ["pages", config.num_kv_heads, config.head_dim, "page_size"]
     value_shape = ["pages", config.num_kv_heads, "page_size", config.head_dim]
     layers = range(config.num_layers)
     return [
         spec.Tensor([tiles, tile], "int32"),
-        spec.Tensor([tiles, tile], "int32"),
+        spec.Tensor(["rows" if batch is None else batch], "int32"),
         spec.Tensor([1 if batch is None else batch, "table_width"], "int32"),
         spec.Tensor(["context", half], "float32"),
         spec.Tensor(["context", half], "float32"),
-        pools("keys", [spec.Tensor(key_shape, kv_dtype) for _ in layers]),
-        pools("values", [spec.Tensor(value_shape, kv_dtype) for _ in layers]),
+        spec.Tuple("keys", [spec.Tensor(key_shape, kv_dtype) for _ in layers]),
+        spec.Tuple("values", [spec.Tensor(value_shape, kv_dtype) for _ in layers]),
     ]
 
 
@@ -60,9 +58,7 @@ STEP_NAMES = ["tokens", "positions", "block_tables", "cos", "sin", "keys", "valu
 def make_step(rows: Any, inputs: list[Any]) -> Step:
     """Return the Step of the nn tensors given in the order of `STEP_NAMES`."""
     tokens, positions, tables, cos, sin, keys, values = inputs
-    m = tokens.shape[0] * tokens.shape[1]
-    flat = nn.op.reshape(positions, [m])
-    return Step(rows, tokens, flat, tables, cos, sin, list(keys), list(values))
+    return Step(rows, tokens, positions, tables, cos, sin, list(keys), list(values))
 
 
 def export_step_functions(model: Any, kernels: Any, config: ModelConfig, batches: Any) -> Any:

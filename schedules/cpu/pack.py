@@ -66,7 +66,7 @@ def _nibbles(codes: Any, row: Expression, g: Expression, o: Expression, j: Expre
 def _pack_q4_bytes(name: str, pairs: bool) -> Any:
     @T.prim_func(s_tir=True, private=True)
     def func(psource: T.handle, ptarget: T.handle):
-        T.func_attr({"tirx.noalias": True, "global_symbol": name})
+        T.func_attr({"tirx.noalias": True})
         rows, groups, blocks = T.int32(), T.int32(), T.int32()
         source = T.match_buffer(psource, (rows, groups * 16), "uint8")
         target = T.match_buffer(ptarget, (blocks, groups, 4, 64), "uint8")
@@ -79,13 +79,13 @@ def _pack_q4_bytes(name: str, pairs: bool) -> Any:
                 else:
                     target[b, g, o, lane * 4 + j] = T.uint8(0)
 
-    return func
+    return func.with_attr("global_symbol", name)
 
 
 def _pack_q4_words(name: str, pairs: bool) -> Any:
     @T.prim_func(s_tir=True, private=True)
     def func(psource: T.handle, ptarget: T.handle):
-        T.func_attr({"tirx.noalias": True, "global_symbol": name})
+        T.func_attr({"tirx.noalias": True})
         rows, groups, blocks = T.int32(), T.int32(), T.int32()
         source = T.match_buffer(psource, (rows, groups * 16), "uint8")
         target = T.match_buffer(ptarget, (blocks, groups, 4, LANES), "uint32")
@@ -105,13 +105,13 @@ def _pack_q4_words(name: str, pairs: bool) -> Any:
                             ),
                         )
 
-    return func
+    return func.with_attr("global_symbol", name)
 
 
 def _pack_q8_bytes(name: str, pairs: bool) -> Any:
     @T.prim_func(s_tir=True, private=True)
     def func(psource: T.handle, ptarget: T.handle):
-        T.func_attr({"tirx.noalias": True, "global_symbol": name})
+        T.func_attr({"tirx.noalias": True})
         rows, groups, blocks = T.int32(), T.int32(), T.int32()
         source = T.match_buffer(psource, (rows, groups * 32), "int8")
         target = T.match_buffer(ptarget, (blocks, groups, 8, 64), "int8")
@@ -123,13 +123,13 @@ def _pack_q8_bytes(name: str, pairs: bool) -> Any:
                         _source_row(b, lane, rows, pairs), g * 32 + o * 4 + j
                     ]
 
-    return func
+    return func.with_attr("global_symbol", name)
 
 
 def _pack_q8_columns(name: str, pairs: bool) -> Any:
     @T.prim_func(s_tir=True, private=True)
     def func(psource: T.handle, ptarget: T.handle):
-        T.func_attr({"tirx.noalias": True, "global_symbol": name})
+        T.func_attr({"tirx.noalias": True})
         rows, groups, blocks = T.int32(), T.int32(), T.int32()
         source = T.match_buffer(psource, (rows, groups * 32), "int8")
         target = T.match_buffer(ptarget, (blocks, groups, 32, LANES), "int8")
@@ -141,13 +141,13 @@ def _pack_q8_columns(name: str, pairs: bool) -> Any:
                         _source_row(b, lane, rows, pairs), g * 32 + c
                     ]
 
-    return func
+    return func.with_attr("global_symbol", name)
 
 
 def _pack_columns(name: str, pairs: bool, dtype: str) -> Any:
     @T.prim_func(s_tir=True, private=True)
     def func(psource: T.handle, ptarget: T.handle):
-        T.func_attr({"tirx.noalias": True, "global_symbol": name})
+        T.func_attr({"tirx.noalias": True})
         rows, columns, blocks = T.int32(), T.int32(), T.int32()
         source = T.match_buffer(psource, (rows, columns), dtype)
         target = T.match_buffer(ptarget, (blocks, columns, LANES), dtype)
@@ -157,4 +157,4 @@ def _pack_columns(name: str, pairs: bool, dtype: str) -> Any:
                 if _present(b, lane, rows, pairs):
                     target[b, c, lane] = source[_source_row(b, lane, rows, pairs), c]
 
-    return func
+    return func.with_attr("global_symbol", name)

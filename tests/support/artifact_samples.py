@@ -73,6 +73,7 @@ def library(file: FileEntry, target: str = "cpu-x86-64-v3", **changes: Any) -> L
         ),
         "decode_batches": (1, 4),
         "prefill_chunk": 128,
+        "row_tile": 4,
         "kv_dtype": "float16",
         "kv_page_multiple": 16,
         "workspace_bytes": 1 << 20,

@@ -140,6 +140,7 @@ class Library:
     parameters: tuple[Parameter, ...]
     decode_batches: tuple[int, ...]  # batch sizes with a decode function of their own
     prefill_chunk: int  # tokens at most in one prefill call
+    row_tile: int  # a prefill call takes a multiple of so many rows, some of them padding
     kv_dtype: str
     kv_page_multiple: int  # the page size must be a multiple of this many tokens
     workspace_bytes: int  # activations at the largest step

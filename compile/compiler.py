@@ -1,0 +1,215 @@
+"""A whole compile, from source to published artifact."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+
+from ferrylm.compile.artifact_writer import ArtifactWriter
+from ferrylm.compile.library import BuiltLibrary, build_cpu_library
+from ferrylm.compile.options import CompileOptions, CompileResult, cpu_profiles
+from ferrylm.compile.quantize import GROUP_SIZE
+from ferrylm.compile.sources import Source, TokenizerFiles, open_source
+from ferrylm.compile.weight_plan import plan_weights
+from ferrylm.compile.weights import CanonicalWeights, canonical, encoded
+from ferrylm.errors import UnsupportedModelError, UsageError
+from ferrylm.relax_models import FAMILIES
+from ferrylm.relax_models.config import model_config
+from ferrylm.runtime.manifest import (
+    FileEntry,
+    Library,
+    Manifest,
+    ModelConfig,
+    Quantization,
+    Requirements,
+    TensorEntry,
+    Tokenizer,
+    Versions,
+    Weights,
+    manifest_files,
+)
+from ferrylm.runtime.progress import Progress, ProgressCallback, ignore_progress
+from ferrylm.runtime.tokenizer import Tokenizer as RuntimeTokenizer
+from ferrylm.runtime.tokenizer_probe import probe_sha256
+from ferrylm.schedules.cpu.profile import PROFILES, CpuProfile
+
+
+class _Stages:
+    """How long each stage of a compile took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+def compile_model(
+    options: CompileOptions, progress: ProgressCallback = ignore_progress
+) -> CompileResult:
+    """Compile a model and publish it at `options.output`.
+
+    Until the last moment an artifact that was there before stays as it was. Raises FerryError.
+    """
+    stages = _Stages()
+    profiles = [PROFILES[name] for name in cpu_profiles(options.targets)]
+    with stages.measure("source"):
+        source = open_source(options.source)
+    with source, ArtifactWriter(options.output) as writer:
+        _check_source(source, options)
+        config = model_config(source.config, options.context_length)
+        family = FAMILIES[config.family]
+        weights = canonical(
+            family.canonical_weights(config), source, options.quantization, options.head
+        )
+        tokenizer = _tokenizer(source.tokenizer, writer)
+        with stages.measure("libraries"):
+            libraries = _libraries(config, weights, profiles, options, writer, progress)
+        with stages.measure("weights"):
+            stored = _weights(weights, source, options, writer, progress)
+        manifest = _manifest(options, source, config, weights, stored, tokenizer, libraries)
+        with stages.measure("publish"):
+            published = writer.commit(manifest)
+    return CompileResult(
+        path=options.output,
+        artifact_id=published.artifact_id,
+        size_bytes=sum({f.path: f.size_bytes for f in manifest_files(published)}.values()),
+        seconds=stages.seconds,
+    )
+
+
+def _check_source(source: Source, options: CompileOptions) -> None:
+    family = str(source.config["model_type"])
+    if family not in FAMILIES:
+        raise UnsupportedModelError(
+            f"a model of type {family!r}",
+            wanted="one of " + ", ".join(sorted(FAMILIES)),
+            fix="choose another model",
+        )
+    if source.kind == "config" and options.weights == "stored":
+        raise UsageError(
+            "a bare config.json, which has no weights",
+            wanted="a model with weights",
+            fix="give --weights random, or the folder of the model",
+        )
+
+
+def _tokenizer(files: TokenizerFiles | None, writer: ArtifactWriter) -> Tokenizer | None:
+    if files is None:
+        return None
+    built = RuntimeTokenizer(
+        files.tokenizer_json,
+        bos_token_id=files.bos_token_id,
+        eos_token_ids=files.eos_token_ids,
+        add_bos=files.add_bos,
+    )
+    template = None
+    if files.chat_template is not None:
+        template = writer.add_bytes("chat-template", ".jinja", files.chat_template.encode())
+    return Tokenizer(
+        file=writer.add_bytes("tokenizer", ".json", files.tokenizer_json.encode()),
+        chat_template=template,
+        bos_token_id=files.bos_token_id,
+        eos_token_ids=files.eos_token_ids,
+        add_bos=files.add_bos,
+        special_tokens=dict(files.special_tokens),
+        probe_sha256=probe_sha256(built),
+    )
+
+
+def _libraries(
+    config: ModelConfig,
+    weights: CanonicalWeights,
+    profiles: list[CpuProfile],
+    options: CompileOptions,
+    writer: ArtifactWriter,
+    progress: ProgressCallback,
+) -> tuple[Library, ...]:
+    kv_dtype = "float32" if options.quantization == "q0f32" else "float16"
+    libraries = []
+    for done, profile in enumerate(profiles):
+        progress(Progress("libraries", done, len(profiles), "targets"))
+        built = build_cpu_library(config, weights.storage, profile, options.arithmetic, kv_dtype)
+        file = writer.add_bytes(f"library-cpu-{profile.name}", ".so", built.code)
+        grouped = any(matrix.storage in ("q4", "q8") for matrix in weights.storage.values())
+        arithmetic = options.arithmetic if grouped else "f32"
+        libraries.append(_library(built, profile, arithmetic, kv_dtype, file))
+    progress(Progress("libraries", len(profiles), len(profiles), "targets"))
+    return tuple(libraries)
+
+
+def _library(
+    built: BuiltLibrary, profile: CpuProfile, arithmetic: str, kv_dtype: str, file: FileEntry
+) -> Library:
+    return Library(
+        target=f"cpu-{profile.name}",
+        kind="cpu",
+        preference=profile.preference,
+        arithmetic=arithmetic,
+        file=file,
+        requires=Requirements(profile.machine, profile.cpu_features),
+        parameters=built.parameters,
+        decode_batches=built.decode_batches,
+        prefill_chunk=built.prefill_chunk,
+        row_tile=built.row_tile,
+        kv_dtype=kv_dtype,
+        kv_page_multiple=built.kv_page_multiple,
+        workspace_bytes=built.workspace_bytes,
+    )
+
+
+def _weights(
+    weights: CanonicalWeights,
+    source: Source,
+    options: CompileOptions,
+    writer: ArtifactWriter,
+    progress: ProgressCallback,
+) -> Weights:
+    specs = weights.specs()
+    if options.weights == "random":
+        tensors = tuple(TensorEntry(s.name, s.dtype, s.shape, None) for s in specs)
+        return Weights("random", options.seed, (), tensors)
+    files, tensors = writer.add_weights(
+        plan_weights(specs), encoded(weights, source, progress)
+    )
+    return Weights("stored", None, files, tensors)
+
+
+def _manifest(
+    options: CompileOptions,
+    source: Source,
+    config: ModelConfig,
+    weights: CanonicalWeights,
+    stored: Weights,
+    tokenizer: Tokenizer | None,
+    libraries: tuple[Library, ...],
+) -> Manifest:
+    stored_bits = 8 * sum(spec.size_bytes for spec in weights.specs())
+    return Manifest(
+        name=source.name,
+        versions=Versions(
+            ferrylm=version("ferrylm"),
+            tvm=version("apache-tvm"),
+            tvm_ffi=version("apache-tvm-ffi"),
+        ),
+        model=config,
+        quantization=Quantization(
+            body=options.quantization,
+            head=options.head,
+            group_size=GROUP_SIZE,
+            bits_per_weight=round(stored_bits / weights.parameter_count, 4),
+        ),
+        weights=stored,
+        tokenizer=tokenizer,
+        generation=source.generation,
+        libraries=libraries,
+        golden=None,
+        artifact_id="",
+    )
+
+

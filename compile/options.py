@@ -1,0 +1,81 @@
+"""What a compile is asked for, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ferrylm.compile.quantize import SCHEMES
+from ferrylm.errors import UsageError
+from ferrylm.schedules.cpu.profile import PROFILES
+
+ARITHMETICS = ("int8", "f32")
+WEIGHT_MODES = ("stored", "random")
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """One compile. `targets` are names of `TARGETS`; `cpu` stands for all processors."""
+
+    source: Path
+    output: Path
+    quantization: str = "q4f16"
+    head_quantization: str | None = None  # None: as the body
+    targets: tuple[str, ...] = ("cpu",)
+    arithmetic: str = "int8"
+    context_length: int | None = None
+    weights: str = "stored"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _choice("quantization", self.quantization, SCHEMES)
+        _choice("head quantization", self.head_quantization or self.quantization, SCHEMES)
+        _choice("arithmetic", self.arithmetic, ARITHMETICS)
+        _choice("weights", self.weights, WEIGHT_MODES)
+        if not self.targets:
+            raise UsageError("no target", wanted="one at least", fix="give --target cpu")
+        if self.context_length is not None and self.context_length < 1:
+            raise UsageError(
+                f"a context of {self.context_length} tokens", wanted="1 or more", fix="give more"
+            )
+
+    @property
+    def head(self) -> str:
+        """Return the scheme of embedding and head."""
+        return self.head_quantization or self.quantization
+
+
+@dataclass(frozen=True)
+class CompileResult:
+    """A published artifact and how long each stage took."""
+
+    path: Path
+    artifact_id: str
+    size_bytes: int
+    seconds: Mapping[str, float] = field(compare=False)
+
+
+def cpu_profiles(targets: tuple[str, ...]) -> list[str]:
+    """Return the processor profiles of targets such as `cpu` or `cpu-x86-64-v3`, each once.
+
+    Raises UsageError for an unknown one.
+    """
+    known = {f"cpu-{name}": [name] for name in PROFILES} | {"cpu": list(PROFILES)}
+    chosen: list[str] = []
+    for target in targets:
+        if target not in known:
+            raise UsageError(
+                f"target {target!r}",
+                wanted="one of " + ", ".join(sorted(known)),
+                fix="choose one of these",
+            )
+        chosen += [name for name in known[target] if name not in chosen]
+    return chosen
+
+
+def _choice(what: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(
+            f"{what} {value!r}", wanted="one of " + ", ".join(allowed), fix="choose one of these"
+        )

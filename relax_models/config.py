@@ -1,0 +1,82 @@
+"""From a normalized Hugging Face config to the shape of a model that can be compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ferrylm.errors import UnsupportedModelError
+from ferrylm.runtime.manifest import ModelConfig, RopeConfig
+
+ROPE_KINDS = ("default", "linear", "llama3", "yarn")
+_ACTIVATIONS = ("silu", "swish")
+
+
+def model_config(config: Mapping[str, Any], context_length: int | None = None) -> ModelConfig:
+    """Return the model's shape; `context_length` shortens the maker's own.
+
+    Raises UnsupportedModelError for what the schedules do not compute.
+    """
+    longest = int(config["max_position_embeddings"])
+    context = longest if context_length is None else min(context_length, longest)
+    _check_features(config, context)
+    return ModelConfig(
+        family=str(config["model_type"]),
+        hidden_size=int(config["hidden_size"]),
+        intermediate_size=int(config["intermediate_size"]),
+        num_layers=int(config["num_hidden_layers"]),
+        num_heads=int(config["num_attention_heads"]),
+        num_kv_heads=int(config["num_key_value_heads"]),
+        head_dim=int(config["head_dim"]),
+        vocab_size=int(config["vocab_size"]),
+        context_length=context,
+        norm_eps=float(config["rms_norm_eps"]),
+        tied_embedding=bool(config["tie_word_embeddings"]),
+        rope=_rope(config),
+    )
+
+
+def _check_features(config: Mapping[str, Any], context: int) -> None:
+    window = config.get("sliding_window")
+    if window is not None and int(window) < context:
+        raise UnsupportedModelError(
+            f"a sliding window of {window} tokens in a context of {context}",
+            wanted="attention over the whole context",
+            fix=f"compile with --context {window} or less",
+        )
+    if config.get("attention_bias") or config.get("mlp_bias"):
+        raise UnsupportedModelError(
+            "biases in linear layers", wanted="none", fix="choose a model without biases"
+        )
+    activation = config.get("hidden_act", "silu")
+    if activation not in _ACTIVATIONS:
+        raise UnsupportedModelError(
+            f"the activation {activation!r}", wanted="silu", fix="choose a model with SwiGLU"
+        )
+
+
+def _rope(config: Mapping[str, Any]) -> RopeConfig:
+    scaling = dict(config.get("rope_scaling") or {})
+    kind = str(scaling.pop("rope_type", scaling.pop("type", "default")))
+    if kind not in ROPE_KINDS:
+        raise UnsupportedModelError(
+            f"the RoPE scaling {kind!r}",
+            wanted="one of " + ", ".join(ROPE_KINDS),
+            fix="choose a model with one of these",
+        )
+    if config.get("rope_frequency_factors") and kind == "default":
+        raise UnsupportedModelError(
+            "RoPE frequency factors of no known scaling",
+            wanted="those of llama3",
+            fix="compile from the Hugging Face folder",
+        )
+    numbers = {
+        key: float(value)
+        for key, value in sorted(scaling.items())
+        if isinstance(value, (int, float))
+    }
+    if kind == "yarn":
+        numbers.setdefault(
+            "original_max_position_embeddings", float(config["max_position_embeddings"])
+        )
+    return RopeConfig(kind, float(config["rope_theta"]), numbers)
