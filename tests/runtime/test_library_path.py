@@ -4,6 +4,7 @@ import ctypes
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from artifact_samples import (
 )
 from file_damage import append_a_byte, flip_last_bit, zero_the_tail
 
-from ferrylm.errors import IntegrityError
+from ferrylm.errors import ArtifactError, IntegrityError
 from ferrylm.runtime.artifact import Artifact
 from ferrylm.runtime.manifest import FileEntry
 
@@ -98,3 +99,19 @@ def test_where_memory_files_are_forbidden_the_hashed_file_itself_is_loaded(
     monkeypatch.setattr(os, "memfd_create", forbidden)
     with Artifact.open(sample) as artifact, artifact.library_path(entry) as path:
         assert ctypes.CDLL(str(path)).answer() == 6
+
+
+def test_a_machine_without_a_temporary_folder_is_told_so(
+    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    with Artifact.open(sample) as artifact, pytest.raises(ArtifactError, match="set TMPDIR"):  # noqa: SIM117
+        with artifact.library_path(artifact.manifest.libraries[0].file):
+            pass
+
+
+def test_nothing_is_left_of_the_temporary_folder(sample: Path) -> None:
+    with Artifact.open(sample) as artifact:
+        with artifact.library_path(artifact.manifest.libraries[0].file) as path:
+            assert path.read_bytes() == b"not an ELF 0"
+        assert not path.parent.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 import threading
 import weakref
@@ -112,7 +113,7 @@ class Artifact:
 
         Load it within the `with` block by the path as it is: `tvm_ffi.load_module(path)`, or
         `ctypes.CDLL(path)`. What resolves links first (tvm.runtime.load_module) loses the copy.
-        Raises IntegrityError.
+        Raises IntegrityError, and ArtifactError where no temporary folder can be made.
 
         A mapped file that somebody overwrites or truncates kills the process; the copy cannot
         change. The path is new each time, because glibc takes a path that it loaded before for
@@ -120,10 +121,11 @@ class Artifact:
         """
         fd = self._sealed_copy(entry)
         try:
-            with tempfile.TemporaryDirectory(prefix="ferrylm-") as folder:
-                link = Path(folder) / entry.path
-                link.symlink_to(f"/proc/self/fd/{fd}")
+            link = _link_in_new_folder(entry.path, fd)
+            try:
                 yield link
+            finally:
+                shutil.rmtree(link.parent, ignore_errors=True)
         finally:
             os.close(fd)
 
@@ -206,6 +208,19 @@ def read_manifest(folder_fd: int, path: Path) -> Manifest:
         raise ArtifactError(
             f"{path}: {problem.found}", wanted=problem.wanted, fix=problem.fix
         ) from None
+
+
+def _link_in_new_folder(name: str, fd: int) -> Path:
+    try:
+        link = Path(tempfile.mkdtemp(prefix="ferrylm-")) / name
+        link.symlink_to(f"/proc/self/fd/{fd}")
+    except OSError as problem:
+        raise ArtifactError(
+            f"no folder for temporary files ({problem.strerror})",
+            wanted="one that can be written, to load a library from",
+            fix="set TMPDIR to such a folder",
+        ) from None
+    return link
 
 
 class _ByteCount:
