@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.tiny_llama import ROPES, TinyLlama, tiny_llama
 
 
-def transformers_logits(tiny: TinyLlama) -> np.ndarray:
-    """Return logits [S, V] of one tiny model, computed by transformers in float64."""
+def transformers_results(tiny: TinyLlama) -> dict[str, np.ndarray]:
+    """Return logits [S, V] of one tiny model in float64, and its RoPE frequencies and scaling."""
     config = tiny.config
     parameters = {"rope_type": config.rope.kind, "rope_theta": config.rope.theta}
     model = transformers.LlamaForCausalLM(
@@ -39,8 +39,11 @@ def transformers_logits(tiny: TinyLlama) -> np.ndarray:
     )
     state = {name: torch.from_numpy(weight) for name, weight in _renamed(tiny).items()}
     model.load_state_dict(state, strict=True)
+    rotary = model.model.rotary_emb
+    frequencies, scaling = rotary.inv_freq.numpy().copy(), np.float64(rotary.attention_scaling)
     with torch.inference_mode():
-        return model.double().eval()(torch.tensor([tiny.token_ids.tolist()])).logits[0].numpy()
+        logits = model.double().eval()(torch.tensor([tiny.token_ids.tolist()])).logits[0].numpy()
+    return {"logits": logits, "frequencies": frequencies, "scaling": scaling}
 
 
 def _renamed(tiny: TinyLlama) -> dict[str, np.ndarray]:
@@ -66,8 +69,12 @@ def _renamed(tiny: TinyLlama) -> dict[str, np.ndarray]:
 
 
 def make_rope_logits(target: Path) -> None:
-    """Write one array of float32 logits per name of `tiny_llama.ROPES`."""
-    arrays = {name: transformers_logits(tiny_llama(name)).astype(np.float32) for name in ROPES}
+    """Write float32 logits, float32 frequencies and scaling for each name of `tiny_llama.ROPES`."""
+    arrays = {}
+    for name in ROPES:
+        results = transformers_results(tiny_llama(name))
+        deviation = np.std(results["logits"])
+        results["logits"] = results["logits"].astype(np.float32)
+        arrays |= {f"{name}_{kind}": array for kind, array in results.items()}
+        print(f"{target.name}: {name} {results['logits'].shape}, deviation {deviation:.3f}")
     np.savez_compressed(target, **arrays)
-    for name, logits in arrays.items():
-        print(f"{target.name}: {name} {logits.shape}, deviation {np.std(logits):.3f}")

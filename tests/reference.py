@@ -223,6 +223,12 @@ def round_activations(x: ArrayLike) -> Float64:
     return rounded.reshape(wide.shape[0], -1)[:, : wide.shape[1]]
 
 
+def _known_names(config: ModelConfig) -> set[str]:
+    inner = ("attention_norm", "qkv", "attention_out", "feed_forward_norm", "gate_up", "down")
+    names = {f"layers.{index}.{name}" for index in range(config.num_layers) for name in inner}
+    return names | {"embedding", "final_norm"} | (set() if config.tied_embedding else {"head"})
+
+
 def llama_logits(
     config: ModelConfig,
     weights: Mapping[str, NDArray[Any]],
@@ -234,7 +240,8 @@ def llama_logits(
 
     `weights` are plain float matrices and vectors under the canonical names (embedding, head,
     final_norm, layers.I.qkv, ...). With `int8_activations` the input of every matmul is rounded
-    as `quantize_activations` does.
+    as `quantize_activations` does. Raises ValueError for weights of another kind of model, which
+    would be left out silently otherwise.
     """
 
     def linear(x: Float64, name: str) -> Float64:
@@ -243,6 +250,9 @@ def llama_logits(
     def norm(x: Float64, name: str) -> Float64:
         return rms_norm(x, weights[name], config.norm_eps)
 
+    unknown = set(weights) - _known_names(config)
+    if unknown:
+        raise ValueError(f"weights that this reference does not use: {sorted(unknown)}")
     ids = np.asarray(token_ids, dtype=np.int64)
     frequencies, scaling = rope_frequencies(config.rope, config.head_dim, config.context_length)
     heads, kv_heads = config.num_heads, config.num_kv_heads
