@@ -40,14 +40,14 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_compile_passes_every_option_on(ferry: Ferry, compiled: list[Any]) -> None:
     ended = ferry(
         *("compile", "m.gguf", "-o", "dist/m", "--quant", "q8f16", "--head", "q0f16"),
-        *("--target", "cpu-x86-64-v3, cpu-aarch64", "--arithmetic", "f32", "--context", "99"),
+        *("--target", "cpu-x86-64-v3, cpu", "--arithmetic", "f32", "--context", "99"),
         *("--weights", "random", "--seed", "7"),
     )
     assert ended.code == 0, ended.stderr
     (options,) = compiled
     assert (options.source, options.output) == (Path("m.gguf"), Path("dist/m"))
     assert (options.quantization, options.head_quantization) == ("q8f16", "q0f16")
-    assert options.targets == ("cpu-x86-64-v3", "cpu-aarch64")
+    assert options.targets == ("cpu-x86-64-v3", "cpu")
     assert (options.arithmetic, options.context_length) == ("f32", 99)
     assert (options.weights, options.seed) == ("random", 7)
 
@@ -95,6 +95,14 @@ def test_a_bad_request_is_refused_before_anything_is_compiled(
     ferry: Ferry, compiled: list[Any], arguments: list[str]
 ) -> None:
     assert ferry("compile", *arguments).code == 2
+    assert compiled == []
+
+
+def test_an_unknown_target_gets_the_nearest_name(ferry: Ferry, compiled: list[Any]) -> None:
+    ended = ferry("compile", "m.gguf", "-o", "d", "--target", "cpu,cpu-x86-64v3")
+    assert ended.code == 2
+    assert "the unknown target 'cpu-x86-64v3'; wanted one of cpu, " in ended.stderr
+    assert "did you mean cpu-x86-64-v3?" in ended.stderr
     assert compiled == []
 
 

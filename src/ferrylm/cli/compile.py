@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ferrylm.cli.hints import fix_for
 from ferrylm.cli.output import Output, common_options
 from ferrylm.cli.units import binary_size, duration
 from ferrylm.errors import UsageError
@@ -41,7 +42,7 @@ QUANTIZATIONS = ("q4f16", "q8f16", "q0f16", "q0f32")
     default="cpu",
     show_default=True,
     metavar="LIST",
-    help="Targets, separated by commas; cpu stands for all kinds of this machine's CPU.",
+    help="Targets, separated by commas; cpu stands for every kind of CPU.",
 )
 @click.option(
     "--arithmetic",
@@ -80,6 +81,7 @@ def compile_verb(
     names = _target_names(targets)
     from ferrylm.compile import CompileOptions, compile_model
 
+    _check_targets(names)
     options = CompileOptions(
         source=source,
         output=destination,
@@ -116,3 +118,17 @@ def _target_names(text: str) -> tuple[str, ...]:
             f"no target in {text!a}", wanted="names with commas between", fix="give --target cpu"
         )
     return names
+
+
+def _check_targets(names: tuple[str, ...]) -> None:
+    """Refuse an unknown target before the source is opened, with the name it resembles."""
+    from ferrylm.schedules.cpu.profile import PROFILES
+
+    known = ["cpu", *(f"cpu-{name}" for name in PROFILES)]
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"the unknown target {name!a}",
+                wanted="one of " + ", ".join(known),
+                fix=fix_for(name, known),
+            )
