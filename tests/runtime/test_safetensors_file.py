@@ -114,6 +114,14 @@ REFUSED: dict[str, bytes] = {
         {"a": GOOD["a"], "b": {"dtype": "U8", "shape": [8], "data_offsets": [20, 28]}}, 28
     ),
     "twice the same range": file_bytes({"a": GOOD["a"], "b": GOOD["a"]}, 24),
+    "an overlap and a hole of the same size": file_bytes(
+        {
+            "a": GOOD["a"],
+            "b": GOOD["a"],
+            "c": {"dtype": "U8", "shape": [8], "data_offsets": [48, 56]},
+        },
+        56,
+    ),
     "a hole": file_bytes(
         {"a": GOOD["a"], "b": {"dtype": "U8", "shape": [8], "data_offsets": [28, 36]}}, 36
     ),
