@@ -29,7 +29,7 @@ find_python() {
 }
 
 # Makes the virtual environment with this project in it, editable, and the wanted extra packages.
-# $1: "demo" or "dev". Does nothing when pyproject.toml is the one that was installed.
+# $1: "demo" or "dev". Does nothing when this pyproject.toml was installed already.
 ensure_environment() {
     local kind="$1" stamp="$VENV/.ferry-$1" wanted python
     if [[ ! -x "$VENV/bin/python" ]]; then
@@ -38,7 +38,8 @@ ensure_environment() {
         "$python" -m venv "$VENV" ||
             die "the virtual environment could not be made; on Debian install python3-venv"
     fi
-    wanted="$(cksum < "$ROOT/pyproject.toml")"
+    # The folder counts too: an editable installation breaks when the folder is moved.
+    wanted="$ROOT $(cksum < "$ROOT/pyproject.toml")"
     if [[ -f "$stamp" && "$(< "$stamp")" == "$wanted" ]]; then
         say "environment: ${VENV#"$ROOT"/} is up to date"
         return
@@ -59,7 +60,8 @@ ensure_environment() {
 
 pip_install() {
     "$VENV/bin/python" -m pip --quiet --disable-pip-version-check install "$@" ||
-        die "pip could not install: $*"
+        die "pip could not install $*; its message is above." \
+            "If the environment is damaged, delete ${VENV#"$ROOT"/} and start again"
 }
 
 # Sets MODEL to the path of the checked GGUF file.

@@ -12,11 +12,11 @@ export FERRY_TEST_GGUF="$MODEL"
 export FERRY_TEST_ARTIFACT="$DEMO_ARTIFACT"
 
 say "ruff check"
-"$VENV/bin/ruff" check .
+"$VENV/bin/python" -m ruff check .
 say "ruff format --check"
-"$VENV/bin/ruff" format --check .
+"$VENV/bin/python" -m ruff format --check .
 say "mypy"
-"$VENV/bin/mypy"
+"$VENV/bin/python" -m mypy
 say "pytest (the reason of every skip is listed at the end)"
 "$VENV/bin/python" -m pytest -n 2 -rs "$@"
 say "all checks passed"

@@ -23,22 +23,20 @@ def options_text() -> str:
 
 
 def _section(name: str, command: click.Command) -> str:
-    arguments = [p.make_metavar(_context(command)) for p in _parameters(command, click.Argument)]
-    options = [p for p in _parameters(command, click.Option) if p.name not in COMMON]
-    rows = [f"| `{', '.join(option.opts)}`{_values(option)} | {_meaning(option)} |"
-            for option in options if isinstance(option, click.Option)]  # fmt: skip
+    arguments = [
+        parameter.metavar or str(parameter.name).upper()
+        for parameter in command.params
+        if isinstance(parameter, click.Argument)
+    ]
+    rows = [
+        f"| `{', '.join(option.opts)}`{_values(option)} | {_meaning(option)} |"
+        for option in command.params
+        if isinstance(option, click.Option) and option.name not in COMMON
+    ]
     help_text = " ".join((command.help or "").split())
     usage = " ".join(["ferry", name, *arguments])
     table = "\n".join(["| option | meaning |", "|---|---|", *rows]) + "\n" if rows else ""
     return f"## {usage}\n\n{help_text}\n\n{table}"
-
-
-def _parameters(command: click.Command, kind: type[click.Parameter]) -> list[click.Parameter]:
-    return [parameter for parameter in command.params if isinstance(parameter, kind)]
-
-
-def _context(command: click.Command) -> click.Context:
-    return click.Context(command)
 
 
 def _values(option: click.Option) -> str:
