@@ -10,8 +10,6 @@ Logits = npt.NDArray[np.float32]
 Weights = npt.NDArray[np.float64]
 
 _BLOCK = 64
-_FIRST_GUESS = 64
-_GROWTH = 8
 
 
 def likeliest(logits: Logits, count: int) -> Ids:
@@ -29,19 +27,22 @@ def likeliest(logits: Logits, count: int) -> Ids:
     return ids[order[:count]]
 
 
-def likeliest_with_mass(logits: Logits, weights: Weights, mass: float) -> tuple[Ids, Weights]:
-    """Return the fewest largest logits whose weights sum to `mass`, and their weights.
+def fewest_with_mass(weights: Weights, mass: float) -> Ids:
+    """Return, in ascending order, the fewest ids whose float64 weights sum to `mass`.
 
-    `weights` is float64 [n] and grows with `logits`. At least one token comes back.
+    Of equal weights the lowest ids are taken. At least one id comes back.
     """
-    guess = _FIRST_GUESS
-    while True:
-        ids = likeliest(logits, guess)
-        kept = weights[ids]
-        count = smallest_count(kept, mass)
-        if count <= kept.size or guess >= logits.size:
-            return ids[:count], kept[:count]
-        guess *= _GROWTH
+    # What may be left out sums to at most this; so whatever is below its equal share can go,
+    # which leaves little to sort unless the distribution is flat.
+    spare = float(weights.sum()) - mass
+    ids = np.flatnonzero(weights >= spare / weights.size)
+    kept = weights[ids]
+    falling = np.sort(kept)[::-1]
+    count = min(smallest_count(falling, mass), kept.size)
+    last = falling[count - 1]
+    above = ids[kept > last]
+    equal = ids[kept == last][: count - above.size]
+    return np.union1d(above, equal)
 
 
 def smallest_count(weights: Weights, mass: float) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ferrylm.errors import NumericError
-from ferrylm.runtime.likeliest import likeliest, likeliest_with_mass, smallest_count
+from ferrylm.runtime.likeliest import fewest_with_mass, likeliest, smallest_count
 from ferrylm.runtime.sampling_options import SamplingSettings
 
 Ids = npt.NDArray[np.intp]
@@ -137,8 +137,8 @@ class Sampler:
 def candidates(adjusted: Logits, settings: SamplingSettings) -> tuple[Ids, Weights]:
     """Return the tokens that may be drawn and their probabilities times some constant.
 
-    `adjusted` is float32 [vocab_size] with penalties and bias. Likeliest first when anything is
-    cut off, by id otherwise. The temperature must not be 0.
+    `adjusted` is float32 [vocab_size] with penalties and bias. With top-k the likeliest come
+    first, otherwise the lowest ids. The temperature must not be 0.
     """
     if 0 < settings.top_k < adjusted.size:
         ids = likeliest(adjusted, settings.top_k)
@@ -147,9 +147,9 @@ def candidates(adjusted: Logits, settings: SamplingSettings) -> tuple[Ids, Weigh
             count = smallest_count(weights, settings.top_p * float(weights.sum()))
             ids, weights = ids[:count], weights[:count]
     elif settings.top_p < 1:
-        everything = _weights(adjusted, settings.temperature)
-        mass = settings.top_p * float(everything.sum())
-        ids, weights = likeliest_with_mass(adjusted, everything, mass)
+        weights = _weights(adjusted, settings.temperature)
+        ids = fewest_with_mass(weights, settings.top_p * float(weights.sum()))
+        weights = weights[ids]
     else:
         ids = np.arange(adjusted.size)
         weights = _weights(adjusted, settings.temperature)

@@ -135,7 +135,7 @@ def resolve_options(
         presence_penalty=options.presence_penalty,
         frequency_penalty=options.frequency_penalty,
         logit_bias=dict(options.logit_bias),
-        seed=secrets.randbits(63) if options.seed is None else options.seed,
+        seed=secrets.randbits(63) if options.seed is None else int(options.seed),
         logprobs=options.logprobs,
         top_logprobs=options.top_logprobs,
     )

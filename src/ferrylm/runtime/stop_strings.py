@@ -12,7 +12,15 @@ MAX_STOP_CHARACTERS = 256
 
 def checked_stops(stop: str | Sequence[str]) -> tuple[str, ...]:
     """Return the stop strings as a tuple. Raises UsageError for too many, too long or empty."""
-    stops = (stop,) if isinstance(stop, str) else tuple(stop)
+    if isinstance(stop, str):
+        stop = (stop,)
+    if not isinstance(stop, Sequence) or isinstance(stop, bytes):
+        raise UsageError(
+            f"stop strings of type {type(stop).__name__}",
+            wanted="a text or a list of texts",
+            fix="give another stop string",
+        )
+    stops = tuple(stop)
     if len(stops) > MAX_STOP_STRINGS:
         raise UsageError(
             f"{len(stops)} stop strings",

@@ -22,13 +22,14 @@ from datetime import datetime
 from functools import partial
 from typing import Any, NoReturn
 
-sys.path[:] = sys.argv[1:]
+if __name__ == "__main__":
+    sys.path[:] = sys.argv[1:]
 
-import jinja2  # noqa: E402
-import jinja2.ext  # noqa: E402
-import jinja2.nodes  # noqa: E402
-import jinja2.parser  # noqa: E402
-import jinja2.sandbox  # noqa: E402
+import jinja2
+import jinja2.ext
+import jinja2.nodes
+import jinja2.parser
+import jinja2.sandbox
 
 MAX_ERROR_CHARACTERS = 500
 
