@@ -36,14 +36,22 @@ def logits_error(actual: ArrayLike, reference: ArrayLike) -> float:
 
     The deviation is the standard deviation of the reference's logits over the vocabulary.
     """
+    return float(np.max(position_errors(actual, reference)))
+
+
+def position_errors(actual: ArrayLike, reference: ArrayLike) -> Float64:
+    """Return `logits_error` of each position by itself; infinite where actual is not finite.
+
+    Raises ValueError for a constant row of the reference, which gives nothing to measure by.
+    """
     wanted = _logits(reference)
     found = _same_shape(actual, wanted)
-    if not np.all(np.isfinite(found)):
-        return float("inf")
     deviation = np.std(wanted, axis=1)
     if np.any(deviation == 0.0):
-        raise ValueError("a row of reference logits is constant: there is nothing to measure by")
-    return float(np.max(np.max(np.abs(found - wanted), axis=1) / deviation))
+        raise ValueError("a row of reference logits is constant")
+    finite = np.all(np.isfinite(found), axis=1)
+    error = np.max(np.abs(np.where(finite[:, None], found, 0.0) - wanted), axis=1) / deviation
+    return np.where(finite, error, np.inf)
 
 
 def log_softmax(logits: ArrayLike) -> Float64:
@@ -83,26 +91,23 @@ def top1_agreement(
     Positions whose two largest reference logits lie less than `ignored_gap` apart do not count.
     Raises ValueError if none is left: a share of nothing would prove nothing.
     """
-    wanted = _logits(reference)
-    found = _same_shape(actual, wanted)
-    counted = top_gaps(wanted) >= ignored_gap
-    if not np.any(counted):
-        raise ValueError("every position is a near-tie of the reference")
-    found = np.where(np.isnan(found), -np.inf, found)
-    equal = np.argmax(found, axis=1) == np.argmax(wanted, axis=1)
-    return float(np.mean(equal[counted])), int(np.sum(counted))
+    return compare(actual, reference).agreement(ignored_gap)
 
 
-def perplexity(logits: ArrayLike, token_ids: ArrayLike) -> float:
-    """Return exp of the mean negative log-likelihood of each token given those before it.
+def token_losses(logits: ArrayLike, token_ids: ArrayLike) -> Float64:
+    """Return the negative log-likelihood of each token but the first, in nats.
 
     `logits` [S, V] belong to `token_ids` [S]; row i predicts token i + 1.
     """
     ids = np.asarray(token_ids, dtype=np.int64)
     if len(ids) < 2:
-        raise ValueError("perplexity needs at least two tokens")
-    likelihood = log_softmax(_logits(logits)[:-1])[np.arange(len(ids) - 1), ids[1:]]
-    return float(np.exp(-np.mean(likelihood)))
+        raise ValueError("a loss needs at least two tokens")
+    return -log_softmax(_logits(logits)[:-1])[np.arange(len(ids) - 1), ids[1:]]
+
+
+def perplexity(logits: ArrayLike, token_ids: ArrayLike) -> float:
+    """Return exp of the mean loss of a text's tokens."""
+    return float(np.exp(np.mean(token_losses(logits, token_ids))))
 
 
 def first_divergence(
@@ -122,6 +127,46 @@ def first_divergence(
         if actual_ids[step] != wanted:
             return None if gap < ignored_gap else step
     return None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Errors of each position of some logits: arrays of one length."""
+
+    errors: Float64
+    divergences: Float64
+    same_top: NDArray[np.bool_]
+    gaps: Float64
+
+    def agreement(self, ignored_gap: float) -> tuple[float, int]:
+        """Return what `top1_agreement` returns."""
+        counted = self.gaps >= ignored_gap
+        if not np.any(counted):
+            raise ValueError("every position is a near-tie of the reference")
+        return float(np.mean(self.same_top[counted])), int(np.sum(counted))
+
+
+def compare(actual: ArrayLike, reference: ArrayLike) -> Comparison:
+    """Compare logits [positions, vocabulary] with their reference, position by position."""
+    wanted = _logits(reference)
+    found = _same_shape(actual, wanted)
+    finite = np.where(np.isfinite(found), found, -np.inf)
+    return Comparison(
+        errors=position_errors(found, wanted),
+        divergences=kl_divergence(found, wanted),
+        same_top=np.argmax(finite, axis=1) == np.argmax(wanted, axis=1),
+        gaps=top_gaps(wanted),
+    )
+
+
+def join(parts: Sequence[Comparison]) -> Comparison:
+    """Put the positions of several texts together."""
+    return Comparison(
+        errors=np.concatenate([part.errors for part in parts]),
+        divergences=np.concatenate([part.divergences for part in parts]),
+        same_top=np.concatenate([part.same_top for part in parts]),
+        gaps=np.concatenate([part.gaps for part in parts]),
+    )
 
 
 @dataclass(frozen=True)
@@ -151,14 +196,17 @@ class Gate:
 
     def measure(self, actual: ArrayLike, reference: ArrayLike) -> Measurement:
         """Compare logits [positions, vocabulary] with their reference."""
-        divergence = kl_divergence(actual, reference)
-        share, counted = top1_agreement(actual, reference, self.ignored_gap)
-        # Without interpolation, which could mix in an infinite neighbour as NaN.
-        percentile = float(np.quantile(divergence, 0.999, method="higher"))
+        return self.summarize(compare(actual, reference))
+
+    def summarize(self, comparison: Comparison) -> Measurement:
+        """Return the figures that this gate limits."""
+        share, counted = comparison.agreement(self.ignored_gap)
+        # Without interpolation, which could turn an infinite neighbour into NaN.
+        percentile = float(np.quantile(comparison.divergences, 0.999, method="higher"))
         return Measurement(
-            positions=len(divergence),
-            logits_error=logits_error(actual, reference),
-            mean_kld=float(np.mean(divergence)),
+            positions=len(comparison.divergences),
+            logits_error=float(np.max(comparison.errors)),
+            mean_kld=float(np.mean(comparison.divergences)),
             kld_999=percentile,
             top1=share,
             top1_positions=counted,

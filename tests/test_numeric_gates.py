@@ -89,7 +89,7 @@ def test_top1_agreement_skips_near_ties_of_the_reference() -> None:
 
 def test_top1_agreement_over_near_ties_alone_is_refused() -> None:
     with pytest.raises(ValueError, match="near-tie"):
-        gates.top1_agreement(np.zeros((2, 3)), np.zeros((2, 3)), 0.05)
+        gates.top1_agreement([[1.0, 0.99, 0.0]], [[1.0, 0.99, 0.0]], 0.05)
 
 
 def test_perplexity_of_a_uniform_model_is_its_vocabulary() -> None:
@@ -127,6 +127,15 @@ def test_a_gate_passes_the_reference_itself_and_fails_noise_beyond_its_limit(
     noise = generator.normal(size=reference.shape)
     noisy = reference + noise * 3 * gate.logits_error
     assert any("logits error" in line for line in gate.violations(gate.measure(noisy, reference)))
+
+
+def test_joined_texts_measure_like_one_long_text() -> None:
+    generator = np.random.default_rng(5)
+    reference = generator.normal(size=(30, 400))
+    actual = reference + generator.normal(size=reference.shape) * 0.01
+    pieces = (slice(0, 7), slice(7, 8), slice(8, 30))
+    joined = gates.join([gates.compare(actual[piece], reference[piece]) for piece in pieces])
+    assert gates.FP16.summarize(joined) == gates.FP16.measure(actual, reference)
 
 
 def test_a_gate_names_the_figure_the_limit_and_the_class() -> None:
