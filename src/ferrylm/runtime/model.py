@@ -21,7 +21,7 @@ from ferrylm.runtime.generation import (
     run_batch,
 )
 from ferrylm.runtime.manifest import GenerationDefaults
-from ferrylm.runtime.progress import ProgressCallback
+from ferrylm.runtime.progress import ProgressCallback, ignore_progress
 from ferrylm.runtime.prompt_limits import checked_token_ids, room_for_answer
 from ferrylm.runtime.sampling_options import SamplingOptions, resolve_options
 from ferrylm.runtime.stepper import SerialStepper, Stepper
@@ -249,7 +249,7 @@ def load(
     context_length: int | None = None,
     page_size: int | None = None,
     max_sequences: int = 1,
-    progress: ProgressCallback | None = None,
+    progress: ProgressCallback = ignore_progress,
 ) -> LanguageModel:
     """Load an artifact and make it ready to answer.
 
