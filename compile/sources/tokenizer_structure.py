@@ -26,7 +26,8 @@ def check_structure(document: JsonValue) -> dict[str, JsonValue]:
     if type(document) is not dict or not set(document) <= _KEYS:
         raise _refused("parts that the format does not have")
     model = document.get("model")
-    if type(model) is not dict or model.get("type", "BPE") not in _MODELS:
+    kind = model.get("type", "BPE") if type(model) is dict else None
+    if type(kind) is not str or kind not in _MODELS:
         raise _refused("no model of a known type")
     components = [part for stage in _STAGES for part in _components(document.get(stage))]
     if len(components) > _MAX_COMPONENTS:
