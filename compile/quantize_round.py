@@ -29,7 +29,8 @@ def _to_half(values: Floats) -> Halves:
 def _inverse(scale: Floats) -> Floats:
     """Return 1 / scale, and 0 for a group whose scale is 0 or too small to have an inverse."""
     usable = np.abs(scale) > np.finfo(np.float32).tiny
-    return np.divide(np.float32(1), scale, out=np.zeros_like(scale), where=usable)
+    inverse: Floats = np.divide(np.float32(1), scale, out=np.zeros_like(scale), where=usable)
+    return inverse
 
 
 def _dot(left: Floats, right: Floats) -> Floats:
@@ -64,7 +65,8 @@ def round_q4(weights: Floats) -> Groups:
         match = _dot(flat, codes)
         scale = _to_half(np.divide(match, energy, out=np.zeros_like(match), where=energy > 0))
         wide = scale.astype(np.float32)
-        loss = wide * (wide * energy - 2 * match)
+        with np.errstate(over="ignore", invalid="ignore"):  # of weights that float16 cannot hold
+            loss = wide * (wide * energy - 2 * match)
         better = (loss < best_loss) & np.isfinite(scale)
         best = np.where(better, scale, best)
         best_loss = np.where(better, loss, best_loss)

@@ -65,7 +65,7 @@ def gguf_config(
         ),
         "hidden_act": "silu",
     }
-    if rope_factors is not None:
+    if rope_factors is not None and (rope_factors != 1).any():
         if config["rope_scaling"] is not None:
             raise _unsupported("both rope_freqs.weight and a rope scaling", "one of them")
         config["rope_frequency_factors"] = [float(factor) for factor in rope_factors]
