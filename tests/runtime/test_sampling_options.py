@@ -63,6 +63,11 @@ def test_numbers_of_numpy_are_numbers() -> None:
     assert resolved(options).top_k == 3
 
 
+def test_options_of_another_type_are_refused() -> None:
+    with pytest.raises(UsageError, match="SamplingOptions"):
+        resolved({"temperature": 0.5})  # type: ignore[arg-type]
+
+
 def test_a_biased_token_outside_the_vocabulary_is_refused() -> None:
     with pytest.raises(UsageError, match="100"):
         resolved(SamplingOptions(logit_bias={100: 1.0}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -131,6 +132,17 @@ def test_a_template_does_not_reach_pythons_internals(made: Any, template: str) -
         return
     for word in ("class", "object", "module", "builtins", "function", "root", "uid="):
         assert word not in text
+
+
+def test_the_time_limit_holds_where_the_caller_blocks_the_timers_signal(made: Any) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGPROF])
+    try:
+        began = os.times().children_user
+        with pytest.raises(TemplateError, match="does not end"):
+            made(BOMBS["nested loops"]).render(USER)
+        assert os.times().children_user - began <= 1.0
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def test_a_process_that_gets_out_of_the_sandbox_can_open_nothing() -> None:

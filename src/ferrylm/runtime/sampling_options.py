@@ -114,6 +114,8 @@ def resolve_options(
     Raises UsageError for a maker's value out of range, and for a biased token that is not in the
     vocabulary.
     """
+    if not isinstance(options, SamplingOptions):
+        raise _refusal("options", options, "a SamplingOptions")
     _check_bias_ids(options.logit_bias, vocab_size)
     truncation = (options.temperature, options.top_k, options.top_p, options.min_p)
     silent = defaults == GenerationDefaults() and all(value is None for value in truncation)

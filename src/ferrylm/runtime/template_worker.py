@@ -105,7 +105,9 @@ def limit(memory_bytes: int) -> None:
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
     ):
-        resource.setrlimit(which, (value, value))
+        hard = resource.getrlimit(which)[1]  # which this process may only lower
+        lowest = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(which, (lowest, lowest))
 
 
 def render(template: jinja2.Template, variables: dict[str, Any], most_characters: int) -> str:
@@ -142,7 +144,9 @@ def main() -> None:
     setup = json.loads(sys.stdin.readline())
     rehearse()
     limit(setup["memory_bytes"])
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the process, whatever it is doing
+    # The timer's signal ends the process whatever it is doing, inherited settings or not.
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGPROF])
     compiled: list[jinja2.Template] = []
 
     def act(line: str) -> str:
