@@ -28,7 +28,6 @@ def lower_relax(upper_bounds: Mapping[str, int]) -> Any:
                 relax.transform.CallTIRRewrite(),
                 relax.transform.StaticPlanBlockMemory(),
                 relax.transform.LowerAllocTensor(),
-                relax.transform.KillAfterLastUse(),
                 relax.transform.LowerRuntimeBuiltin(),
                 relax.transform.ComputePrimValue(),
                 relax.transform.VMShapeLower(),

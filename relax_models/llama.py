@@ -64,8 +64,7 @@ class Layer(nn.Module):  # type: ignore[misc]
         """Return x (M, padded(H)) after the layer; keys and values are this layer's pages."""
         kernels, eps, rows = self.kernels, self.config.norm_eps, step.rows
         qkv = kernels.norm_linear(rows, x, self.attention_norm, self.qkv, eps, "plain")
-        keys, values, q = kernels.rope_append(rows, qkv, step, keys, values)
-        h = kernels.attention(rows, q, step, keys, values)
+        h = kernels.rope_attention(rows, qkv, step, keys, values)
         x = kernels.linear(rows, h, self.attention_out, x)
         h = kernels.norm_linear(rows, x, self.feed_forward_norm, self.gate_up, eps, "swiglu")
         return kernels.linear(rows, h, self.down, x)

@@ -7,15 +7,16 @@ is decided here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import op
 
+from ferrylm.schedules.concatenate import concatenate
 from ferrylm.schedules.cpu import activations, attention, embedding, pack, rope
 from ferrylm.schedules.cpu.attention import AttentionShape, query_tile
-from ferrylm.schedules.cpu.layout import WeightFormat, groups, padded
+from ferrylm.schedules.cpu.layout import WeightFormat, padded
 from ferrylm.schedules.cpu.matmul import matmul
 from ferrylm.schedules.cpu.matmul_schedule import fitting, schedule_matmul
 from ferrylm.schedules.cpu.profile import CpuProfile
@@ -23,6 +24,8 @@ from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.cpu.tiles import ATTENTION_REGISTER_ROWS, MATMUL_TILES, ROW_TILE
 
 Tensor = Any
+
+_QUANTIZED = {"x_codes": "codes", "x_terms": "terms"}
 
 
 @dataclass(frozen=True)
@@ -93,58 +96,51 @@ class CpuKernels:
         make = lambda: embedding.embed(rows, table.fmt)  # noqa: E731
         return self._call(rows, "embed", make, [tokens, *table.tensors()], out)
 
-    def norm(self, rows: Rows, x: Tensor, gain: Tensor, width: int, eps: float) -> Tensor:
-        """Apply RMSNorm in float32."""
-        make = lambda: activations.norm(rows, width, eps)  # noqa: E731
-        out = nn.Tensor.placeholder((x.shape[0], padded(width)), "float32")
-        return self._call(rows, f"norm_{width}", make, [x, gain], out)
-
-    def _quantized(self, x: Tensor, width: int) -> list[Tensor]:
-        g = groups(width)
-        return [
-            nn.Tensor.placeholder((x.shape[0], g, 32), "int8"),
-            nn.Tensor.placeholder((x.shape[0], g, 2), "float32"),
-        ]
-
     def norm_linear(
         self, rows: Rows, x: Tensor, gain: Tensor, weight: Matrix, eps: float, epilogue: str
     ) -> Tensor:
         """Apply RMSNorm, then the matrix, then the epilogue plain or swiglu."""
-        width = weight.fmt.columns
-        if weight.fmt.arithmetic == "f32":
-            activation = [self.norm(rows, x, gain, width, eps)]
-        else:
-            make = lambda: activations.norm_quantize(rows, width, eps)  # noqa: E731
-            out = self._quantized(x, width)
-            activation = list(self._call(rows, f"norm_quantize_{width}", make, [x, gain], out))
-        return self._matmul(rows, activation, weight, epilogue, None)
+
+        def make() -> Any:
+            fmt, width = weight.fmt, weight.fmt.columns
+            product = self._scheduled_matmul(rows, fmt, epilogue)
+            if fmt.arithmetic == "int8":
+                first = activations.norm_quantize(rows, width, eps)
+                return concatenate(first, product, _QUANTIZED, ("codes", "terms"))
+            first = activations.norm(rows, width, eps)
+            return concatenate(first, product, {"x": "y"}, ("y",))
+
+        return self._matmul(rows, f"norm_{epilogue}", make, [x, gain], weight, epilogue, [])
 
     def linear(self, rows: Rows, x: Tensor, weight: Matrix, residual: Tensor) -> Tensor:
         """Apply the matrix and add the residual."""
-        activation = [x]
-        if weight.fmt.arithmetic == "int8":
-            width = weight.fmt.columns
-            make = lambda: activations.quantize(rows, width)  # noqa: E731
-            out = self._quantized(x, width)
-            activation = list(self._call(rows, f"quantize_{width}", make, [x], out))
-        return self._matmul(rows, activation, weight, "residual", residual)
+
+        def make() -> Any:
+            product = self._scheduled_matmul(rows, weight.fmt, "residual")
+            if weight.fmt.arithmetic == "f32":
+                return product
+            first = activations.quantize(rows, weight.fmt.columns)
+            return concatenate(first, product, _QUANTIZED, ("codes", "terms"))
+
+        return self._matmul(rows, "residual", make, [x], weight, "residual", [residual])
 
     def _matmul(
         self,
         rows: Rows,
+        name: str,
+        make: Any,
         activation: list[Tensor],
         weight: Matrix,
         epilogue: str,
-        residual: Tensor | None,
+        residual: list[Tensor],
     ) -> Tensor:
         fmt = weight.fmt
+        m = activation[0].shape[0]
         width = padded(fmt.rows) // (2 if epilogue == "swiglu" else 1)
-        out = nn.Tensor.placeholder((activation[0].shape[0], width), "float32")
-        tiles = [activation[0].shape[0] // rows.tile] if rows.count is None else []
-        extra = [] if residual is None else [residual]
-        name = f"matmul_{epilogue}_{fmt.tag}_{fmt.rows}x{fmt.columns}"
-        make = lambda: self._scheduled_matmul(rows, fmt, epilogue)  # noqa: E731
-        return self._call(rows, name, make, [*tiles, *activation, *weight.tensors(), *extra], out)
+        out = nn.Tensor.placeholder((m, width), "float32")
+        tiles = [m // rows.tile] if rows.count is None else []
+        args = [*tiles, *activation, *weight.tensors(), *residual]
+        return self._call(rows, f"{name}_{fmt.tag}_{fmt.rows}x{fmt.columns}", make, args, out)
 
     def _scheduled_matmul(self, rows: Rows, fmt: WeightFormat, epilogue: str) -> Any:
         signed = self.profile.signed_weights or (fmt.storage == "q8" and self.profile.saturates)
@@ -154,46 +150,33 @@ class CpuKernels:
         func = matmul(rows, fmt, epilogue, signed_weights=signed)
         return schedule_matmul(func, fmt, tile, self.profile, pairs=pairs)
 
-    def rope_append(
+    def rope_attention(
         self, rows: Rows, qkv: Tensor, step: Any, keys: Tensor, values: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Rotate queries and keys, append keys and values; return (keys, values, queries)."""
+    ) -> Tensor:
+        """Rotate, append keys and values to their pages, attend; float32 (M, padded(Hq * D))."""
         shape = self.shape
-        m = qkv.shape[0]
-        q = nn.Tensor.placeholder((m, shape.num_heads, shape.head_dim), "float32")
-        key = ("rope_append", rows.count)
+        width = padded(shape.num_heads * shape.head_dim)
+        out = nn.Tensor.placeholder((qkv.shape[0], width), "float32")
+        key = ("rope_attention", rows.count)
         if key not in self._cache:
-            self._cache[key] = rope.rope_append(rows, shape, one_sequence=rows.count is None)
+            self._cache[key] = concatenate(
+                rope.rope_append(rows, shape, one_sequence=rows.count is None),
+                self._attention(rows),
+                {n: n for n in ("q", "keys", "values", "tables", "positions")},
+                ("q",),
+            )
         suffix = "prefill" if rows.count is None else f"batch{rows.count}"
         args = [qkv, step.cos, step.sin, step.positions, step.block_tables, keys, values]
         found = op.tensor_ir_inplace_op(
-            self._cache[key], f"rope_append_{suffix}", args, [5, 6, -1], [keys, values, q]
+            self._cache[key], f"rope_attention_{suffix}", args, [5, 6, -1], [keys, values, out]
         )
-        return found[0], found[1], found[2]
-
-    def attention(
-        self, rows: Rows, q: Tensor, step: Any, keys: Tensor, values: Tensor
-    ) -> Tensor:
-        """Attend over the pages; float32 (M, padded(Hq * D))."""
-        shape = self.shape
-        out = nn.Tensor.placeholder(
-            (q.shape[0], padded(shape.num_heads * shape.head_dim)), "float32"
-        )
-        args = [q, keys, values, step.block_tables, step.positions]
-        return self._call(rows, "attention", lambda: self._attention(rows), args, out)
+        return found[2]
 
     def _attention(self, rows: Rows) -> Any:
         if rows.count is not None:
             return attention.decode_attention(rows.count, self.shape)
         tile = query_tile(self.shape, ATTENTION_REGISTER_ROWS[self.profile.name], ROW_TILE)
-        shape = AttentionShape(
-            self.shape.num_heads,
-            self.shape.num_kv_heads,
-            self.shape.head_dim,
-            self.shape.kv_dtype,
-            tile,
-        )
-        return attention.prefill_attention(rows, shape)
+        return attention.prefill_attention(rows, replace(self.shape, query_tile=tile))
 
     def select_row(self, rows: Rows, x: Tensor, row: Tensor, width: int) -> Tensor:
         """Return row `row[0]` of x as (1, padded(width))."""

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ferrylm.errors import ContextOverflowError, UsageError
-from ferrylm.runtime.device_tensors import Array, aligned_zeros
+from ferrylm.runtime.device_tensors import Arena, Array, aligned_bytes, aligned_zeros
 from ferrylm.runtime.manifest import ModelConfig
 
 
@@ -43,8 +43,10 @@ class PagePool:
         count = sequences * -(-context // page_size)
         heads, dim = model.num_kv_heads, model.head_dim
         layers = range(model.num_layers)
-        self.keys = [aligned_zeros((count, heads, dim, page_size), kv_dtype) for _ in layers]
-        self.values = [aligned_zeros((count, heads, page_size, dim), kv_dtype) for _ in layers]
+        key_shape, value_shape = (count, heads, dim, page_size), (count, heads, page_size, dim)
+        arena = Arena(2 * model.num_layers * aligned_bytes(key_shape, kv_dtype))
+        self.keys = [arena.take(key_shape, kv_dtype) for _ in layers]
+        self.values = [arena.take(value_shape, kv_dtype) for _ in layers]
         self._free = list(range(count - 1, -1, -1))
         self._used_before: set[int] = set()
 

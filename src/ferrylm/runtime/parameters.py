@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ferrylm.runtime.artifact import Artifact
-from ferrylm.runtime.device_tensors import Array, aligned, aligned_zeros, as_tensor
+from ferrylm.runtime.device_tensors import Arena, Array, aligned, aligned_bytes, as_tensor
 from ferrylm.runtime.executable import Executable
 from ferrylm.runtime.manifest import Library, Manifest
 from ferrylm.runtime.progress import Progress, ProgressCallback
@@ -22,28 +22,25 @@ def load_parameters(
     manifest = artifact.manifest
     entries = {entry.name: entry for entry in manifest.weights.tensors}
     total = len(library.parameters)
+    arena = Arena(parameter_bytes(library))
     loaded = []
     for done, parameter in enumerate(library.parameters):
         progress(Progress("load", done, total, "tensors"))
         sources = [aligned(_canonical(artifact, manifest, entries, n)) for n in parameter.sources]
+        target = arena.take(parameter.shape, parameter.dtype)
+        tensor = as_tensor(target)
         if parameter.transform is None:
-            loaded.append(as_tensor(sources[0]))
-            continue
-        target = as_tensor(aligned_zeros(parameter.shape, parameter.dtype))
-        executable.transform(parameter.transform)(*map(as_tensor, sources), target)
-        loaded.append(target)
+            target[...] = sources[0]
+        else:
+            executable.transform(parameter.transform)(*map(as_tensor, sources), tensor)
+        loaded.append(tensor)
     progress(Progress("load", total, total, "tensors"))
     return loaded
 
 
 def parameter_bytes(library: Library) -> int:
     """Return the memory that all parameters take."""
-    import numpy as np
-
-    return sum(
-        int(np.prod(p.shape, dtype=np.int64)) * np.dtype(p.dtype).itemsize
-        for p in library.parameters
-    )
+    return sum(aligned_bytes(p.shape, p.dtype) for p in library.parameters)
 
 
 def _canonical(artifact: Artifact, manifest: Manifest, entries: dict[str, Any], name: str) -> Array:
