@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ferrylm.compile.sources.files import WeightFile
 from ferrylm.compile.sources.source import Source, SourceTensor, TokenizerFiles
 from ferrylm.errors import SourceError
 
@@ -26,21 +27,30 @@ def open_source(path: Path) -> Source:
 
     path = Path(path)
     if "\0" in str(path) or not os.path.lexists(path):
-        raise _no_model(path, f"no file or folder {path.name!r}")
+        raise _no_model(f"no file or folder {path.name[:100]!r}")
     if path.is_dir():
         if (path / MLC_CONFIG).is_file():
             return open_mlc(path)
         if (path / "config.json").is_file():
             return open_huggingface(path)
-        raise _no_model(path, f"the folder {path.name!r} without a config.json")
-    if path.suffix == ".gguf":
-        return open_gguf(path)
+        raise _no_model(f"the folder {path.name!r} without a config.json")
     if path.suffix == ".json":
         return open_config(path)
-    raise _no_model(path, f"the file {path.name!r}")
+    if path.suffix == ".gguf" or _begins_as_gguf(path):
+        return open_gguf(path)
+    raise _no_model(f"the file {path.name!r}")
 
 
-def _no_model(path: Path, found: str) -> SourceError:
+def _begins_as_gguf(path: Path) -> bool:
+    """Tell by the first bytes: some model managers keep GGUF files under a hash for a name."""
+    file = WeightFile(path)
+    try:
+        return file.size_bytes >= 4 and file.read(0, 4).tobytes() == b"GGUF"
+    finally:
+        file.close()
+
+
+def _no_model(found: str) -> SourceError:
     return SourceError(
         found,
         wanted="a .gguf file, a Hugging Face or MLC folder, or a config.json",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ferrylm.errors import SourceError
 
@@ -38,6 +38,15 @@ def normalize_config(raw: Mapping[str, object], what: str) -> dict[str, object]:
     config["attention_bias"] = fields.flag("attention_bias", default=model_type == "qwen2")
     config["sliding_window"] = _sliding_window(fields)
     return config
+
+
+def bias_flags(tensor_names: Iterable[str]) -> dict[str, bool]:
+    """Tell by a source's tensors which biases it has; configurations often do not say."""
+    biases = [name for name in tensor_names if name.endswith("_proj.bias")]
+    return {
+        "attention_bias": any(".self_attn." in name for name in biases),
+        "mlp_bias": any(".mlp." in name for name in biases),
+    }
 
 
 def _heads(fields: _Fields) -> dict[str, int]:

@@ -95,7 +95,7 @@ def unreadable(path: Path, problem: object) -> SourceError:
     """Describe a file that cannot be read, without more of its path than its name."""
     reason = problem.strerror if isinstance(problem, OSError) else problem
     return SourceError(
-        f"cannot read {path.name!r}: {reason}",
+        f"cannot read {path.name[:100]!r}: {reason}",
         wanted="a readable file",
         fix="check the path and its permissions, or fetch the file again",
     )

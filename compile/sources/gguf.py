@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ferrylm.compile.sources.config import normalize_config
+from ferrylm.compile.sources.config import bias_flags, normalize_config
 from ferrylm.compile.sources.files import FileRows, WeightFile
 from ferrylm.compile.sources.gguf_config import gguf_config, gguf_generation
 from ferrylm.compile.sources.gguf_header import GgufHeader, TensorInfo, malformed, read_header
@@ -62,7 +62,7 @@ def _source(file: WeightFile, header: GgufHeader) -> Source:
     vocab_size = infos[_EMBEDDING].dimensions[1]
     config = gguf_config(header.metadata, vocab_size, _rope_factors(file, infos))
     config["tie_word_embeddings"] = "output.weight" not in infos
-    config["attention_bias"] = "blk.0.attn_q.bias" in infos
+    config.update(bias_flags(huggingface_name(name) for name in infos if name != _ROPE_FACTORS))
     config = normalize_config(config, file.path.name)
     tensors = _tensors(file, header, config)
     check_shapes(config, tensors, file.path.name)

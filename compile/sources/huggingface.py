@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from ferrylm.compile.sources.config import normalize_config
+from ferrylm.compile.sources.config import bias_flags, normalize_config
 from ferrylm.compile.sources.files import WeightFile, read_file
 from ferrylm.compile.sources.generation import generation_defaults
 from ferrylm.compile.sources.huggingface_tokenizer import read_tokenizer
@@ -42,7 +41,7 @@ def open_huggingface(folder: Path) -> Source:
     raw = _supported(read_object(folder / CONFIG))
     with ExitStack() as stack:
         tensors = _open_tensors(folder, stack)
-        config = normalize_config(_with_biases(raw, tensors), CONFIG)
+        config = normalize_config({**raw, **bias_flags(tensors)}, CONFIG)
         check_shapes(config, tensors, folder.name)
         generation = folder / _GENERATION
         settings = read_object(generation) if generation.is_file() else {}
@@ -78,11 +77,6 @@ def _supported(raw: dict[str, object]) -> dict[str, object]:
             fix="use the unquantized checkpoint, or a GGUF file",
         )
     return raw
-
-
-def _with_biases(raw: dict[str, object], tensors: Mapping[str, SourceTensor]) -> dict[str, object]:
-    """Set attention_bias by what the weights have; configurations often do not say."""
-    return {**raw, "attention_bias": "model.layers.0.self_attn.q_proj.bias" in tensors}
 
 
 def _open_tensors(folder: Path, stack: ExitStack) -> dict[str, SourceTensor]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ferrylm.compile.sources.config import normalize_config
+from ferrylm.compile.sources.config import bias_flags, normalize_config
 from ferrylm.compile.sources.generation import generation_defaults
 from ferrylm.compile.sources.huggingface import read_object
 from ferrylm.compile.sources.huggingface_tokenizer import read_tokenizer
@@ -50,7 +50,6 @@ def open_mlc(folder: Path) -> Source:
     raw = _huggingface_keys(settings)
     with ExitStack() as stack:
         stored = read_cache(folder, stack)
-        raw["attention_bias"] = any(name.endswith(".bias") for name in stored)
         config = normalize_config(raw, MLC_CONFIG)
         if config["model_type"] not in CHECKED_MODEL_TYPES:
             raise _unsupported(
@@ -58,6 +57,7 @@ def open_mlc(folder: Path) -> Source:
                 "one of " + ", ".join(sorted(CHECKED_MODEL_TYPES)),
             )
         tensors = _split_fused(_join_planes(stored, _QUANTIZED.get(str(quantization))), config)
+        config.update(bias_flags(tensors))
         check_shapes(config, tensors, folder.name)
         return Source(
             kind="mlc",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -18,7 +19,11 @@ def model_name(path: Path) -> str:
     What is left are ASCII letters, digits, dots, dashes and underscores, not beginning with a dot
     or dash, so that it can be a file name anywhere.
     """
-    name = path.name if path.is_dir() else path.stem
+    whole = Path(os.path.abspath(path))
+    name = whole.name if path.is_dir() else whole.stem
+    if whole.parent.name == "snapshots" and whole.parent.parent.name.startswith("models--"):
+        # Hugging Face's cache: models--OWNER--NAME/snapshots/REVISION
+        name = whole.parent.parent.name.rsplit("--", 1)[-1]
     name = _QUANTIZATION.sub("", name)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")
     return name[:_MAX_CHARACTERS].rstrip("-._") or "model"

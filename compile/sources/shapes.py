@@ -46,9 +46,9 @@ def expected_shapes(config: Mapping[str, object]) -> tuple[dict[str, Shape], dic
             optional[f"{name}.bias"] = shape[:1]
         for name in (f"{prefix}.input_layernorm", f"{prefix}.post_attention_layernorm"):
             needed[f"{name}.weight"] = (hidden,)
-        norms = needed if config["model_type"] == "qwen3" else optional
-        for name in ("q_norm", "k_norm"):
-            norms[f"{attention}.{name}.weight"] = (head_dim,)
+        if config["model_type"] == "qwen3":
+            for name in ("q_norm", "k_norm"):
+                needed[f"{attention}.{name}.weight"] = (head_dim,)
     return needed, optional
 
 

@@ -254,6 +254,40 @@ def test_unsupported_tensors_name_the_model_kinds(tmp_path: Path) -> None:
         _open(tmp_path, file)
 
 
+def test_a_gguf_file_is_known_by_its_first_bytes(tmp_path: Path) -> None:
+    with _open(tmp_path, tiny_source.gguf_file(), "sha256-0123") as source:
+        assert source.kind == "gguf"
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "key"),
+    [("blk.1.attn_output.bias", 64, "attention_bias"), ("blk.1.ffn_down.bias", 64, "mlp_bias")],
+)
+def test_a_bias_anywhere_shows_in_the_config(
+    name: str, size: int, key: str, tmp_path: Path
+) -> None:
+    file = tiny_source.gguf_file()
+    file.tensors.append(float_tensor(name, np.ones(size, np.float32)))
+    with _open(tmp_path, file) as source:
+        flags = {"attention_bias": False, "mlp_bias": False, key: True}
+        assert {flag: source.config[flag] for flag in flags} == flags
+
+
+def test_a_norm_that_llama_does_not_have_is_refused(tmp_path: Path) -> None:
+    file = tiny_source.gguf_file()
+    file.tensors.append(float_tensor("blk.0.attn_q_norm.weight", np.ones(16, np.float32)))
+    with pytest.raises(SourceError, match="q_norm"):
+        _open(tmp_path, file)
+
+
+def test_rope_factors_of_one_change_nothing(tmp_path: Path) -> None:
+    file = tiny_source.gguf_file()
+    file.tensors.append(float_tensor("rope_freqs.weight", np.ones(8, np.float32)))
+    with _open(tmp_path, file) as source:
+        assert source.config["rope_scaling"] is None
+        assert "rope_frequency_factors" not in source.config
+
+
 @pytest.mark.parametrize(
     ("file_name", "expected"),
     [

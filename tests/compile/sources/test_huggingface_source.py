@@ -136,6 +136,13 @@ def test_links_into_a_cache_are_followed(folder: Path, tmp_path: Path) -> None:
     open_source(folder).close()
 
 
+def test_a_folder_of_the_hubs_cache_is_called_as_the_model(tmp_path: Path) -> None:
+    folder = tmp_path / "models--owner--Tiny-3B" / "snapshots" / "0123abcd"
+    folder.parent.mkdir(parents=True)
+    with open_source(tiny_source.write_huggingface(folder)) as source:
+        assert source.name == "Tiny-3B"
+
+
 def test_bare_config_has_no_tensors_and_no_tokenizer(folder: Path) -> None:
     with open_source(folder / "config.json") as source:
         assert (source.kind, source.name) == ("config", "Tiny-Llama")
