@@ -5,9 +5,8 @@ import csv
 import io
 import json
 import statistics
-import sys
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -171,8 +170,9 @@ def test_a_prompt_has_no_bandwidth_and_an_unmeasured_machine_no_share() -> None:
 
 
 def test_the_table_is_llama_benchs_with_three_more_columns() -> None:
-    head, rule = bench_report.markdown_head().splitlines()
-    row = bench_report.markdown_row(result_with(BenchTest(0, 8, 16)))
+    result = result_with(BenchTest(0, 8, 16))
+    head, rule = bench_report.markdown_head(result).splitlines()
+    row = bench_report.markdown_row(result)
     names = [cell.strip() for cell in head.strip("|").split("|")]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert names[:7] == ["model", "size", "params", "backend", "threads", "test", "t/s"]
@@ -180,6 +180,13 @@ def test_the_table_is_llama_benchs_with_three_more_columns() -> None:
                          "10.00 ± 0.00"]  # fmt: skip
     assert len(names) == len(cells) == len(rule.strip("|").split("|"))
     assert len({len(head), len(rule), len(row)}) == 1
+
+
+def test_a_long_name_widens_its_column_on_every_line() -> None:
+    result = result_with(BenchTest(512, 0, 0))
+    result = replace(result, subject=replace(result.subject, name="n" * 60))
+    lines = [*bench_report.markdown_head(result).splitlines(), bench_report.markdown_row(result)]
+    assert len({len(line) for line in lines}) == 1
 
 
 def test_a_result_has_all_of_llama_benchs_keys() -> None:
@@ -201,9 +208,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         opened.append({**options, "engine": engine})
         return engine
 
-    module = ModuleType("ferrylm.runtime.engine")
-    module.open_engine = open_engine  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "ferrylm.runtime.engine", module)
+    monkeypatch.setattr("ferrylm.runtime.engine.open_engine", open_engine)
     monkeypatch.setattr(
         "ferrylm.runtime.bandwidth.measure_read_bandwidth",
         lambda threads: ReadBandwidth(threads, threads * 20e9, 1 << 28, "fake"),

@@ -12,6 +12,7 @@ from ferrylm.cli.inspect_report import selection_rule
 from ferrylm.cli.memory_plan import plan_memory
 from ferrylm.cli.units import binary_size, duration, short_count
 from ferrylm.runtime.cpu_features import HostCpu
+from ferrylm.runtime.engine import DEFAULT_CONTEXT
 from ferrylm.runtime.manifest import Parameter, TensorEntry
 
 V3 = HostCpu("x86_64", frozenset({"avx2", "fma"}), "Some CPU", 4, 2)
@@ -28,7 +29,7 @@ def test_inspect_shows_model_files_libraries_and_memory(ferry: Ferry, artifact: 
     for text in (
         "Sample 0.1M (llama, ",
         "1 layers, hidden 64, 4 heads over 2 kv heads of 16, vocabulary 64, context 256",
-        "q8f16+q4f16 head, 6.12 bits per weight",
+        "q8f16+q4f16, 6.12 bits per weight",
         "chat template",
         "library cpu-x86-64-v3",
         "avx2 fma avx512f avx512vl",
@@ -91,6 +92,17 @@ def test_an_unknown_target_gets_the_nearest_name(ferry: Ferry, artifact: Path) -
     ended = ferry("inspect", str(artifact), "--target", "cpu-x86-64v3")
     assert ended.code == 1
     assert "did you mean cpu-x86-64-v3?" in ended.stderr
+
+
+def test_the_context_is_the_engines_default_and_at_most_the_models(
+    ferry: Ferry, artifact: Path
+) -> None:
+    change_manifest(artifact, ("model", "context_length"), 100_000)
+    memory = ferry("inspect", str(artifact), "--json").document["memory"][0]
+    assert memory["context_tokens"] == DEFAULT_CONTEXT
+    ended = ferry("inspect", str(artifact), "-c", "100001")
+    assert ended.code == 2
+    assert "1 to 100000" in ended.stderr
 
 
 def test_text_of_an_artifact_is_no_markup(ferry: Ferry, artifact: Path) -> None:

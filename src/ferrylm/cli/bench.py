@@ -161,7 +161,7 @@ def _write(output: Output, form: str, results: Iterator[Result]) -> None:
         shown: list[Result] = []
         for result in results:
             if not shown:
-                output.data(bench_report.markdown_head())
+                output.data(bench_report.markdown_head(result))
             output.data(bench_report.markdown_row(result))
             shown.append(result)
         output.data(bench_report.markdown_tail(shown))

@@ -13,18 +13,19 @@ from ferrylm.cli.units import binary_size, short_count
 
 FORMATS = ("md", "json", "jsonl", "csv")
 
-_COLUMNS = (  # name, width; the first column is aligned to the left
-    ("model", 30),
-    ("size", 10),
-    ("params", 10),
-    ("backend", 10),
-    ("threads", 7),
-    ("test", 15),
-    ("t/s", 20),
-    ("median t/s", 10),
-    ("GB/s", 7),
-    ("% of read bw", 12),
-)
+_COLUMNS = {  # least widths
+    "model": 30,
+    "size": 10,
+    "params": 10,
+    "backend": 10,
+    "threads": 7,
+    "test": 15,
+    "t/s": 20,
+    "median t/s": 10,
+    "GB/s": 7,
+    "% of read bw": 12,
+}
+_LEFT = ("model", "backend")
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ class Subject:
     prefill_chunk: int
     weight_bytes_per_token: int
     kv_bytes_per_token: int
+
+    @property
+    def label(self) -> str:
+        """Return the model's name and quantization."""
+        return f"{self.name} {self.quantization}"
 
 
 @dataclass(frozen=True)
@@ -87,30 +93,32 @@ class Result:
         return 100 * rate / self.bandwidth_gb_s
 
 
-def markdown_head() -> str:
-    """Return the first two lines of the table."""
-    names, widths = zip(*_COLUMNS, strict=True)
-    rules = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    return f"{_row(list(names))}\n{_row(rules)}"
+def markdown_head(first: Result) -> str:
+    """Return the first two lines of a table that `first` begins."""
+    widths = _widths(first.subject)
+    rules = {
+        name: "-" * width if name in _LEFT else "-" * (width - 1) + ":"
+        for name, width in widths.items()
+    }
+    return f"{_row({name: name for name in widths}, widths)}\n{_row(rules, widths)}"
 
 
 def markdown_row(result: Result) -> str:
     """Return one line of the table."""
-    timing = result.timing
-    return _row(
-        [
-            f"{result.subject.name} {result.subject.quantization}",
-            binary_size(result.subject.size_bytes),
-            short_count(result.subject.parameters),
-            result.subject.backend,
-            str(result.threads),
-            timing.test.name,
-            f"{timing.mean_tok_s:.2f} ± {timing.deviation_tok_s:.2f}",
-            f"{timing.median_tok_s:.2f}",
-            _number(result.read_gb_s, ".2f"),
-            _number(result.bandwidth_percent, ".1f"),
-        ]
-    )
+    subject, timing = result.subject, result.timing
+    cells = {
+        "model": subject.label,
+        "size": binary_size(subject.size_bytes),
+        "params": short_count(subject.parameters),
+        "backend": subject.backend,
+        "threads": str(result.threads),
+        "test": timing.test.name,
+        "t/s": f"{timing.mean_tok_s:.2f} ± {timing.deviation_tok_s:.2f}",
+        "median t/s": f"{timing.median_tok_s:.2f}",
+        "GB/s": _number(result.read_gb_s, ".2f"),
+        "% of read bw": _number(result.bandwidth_percent, ".1f"),
+    }
+    return _row(cells, _widths(subject))
 
 
 def markdown_tail(results: list[Result]) -> str:
@@ -139,7 +147,7 @@ def document(result: Result) -> dict[str, object]:
         "gpu_info": "",
         "backends": subject.backend,
         "model_filename": subject.path,
-        "model_type": f"{subject.name} {subject.quantization}",
+        "model_type": subject.label,
         "model_size": subject.size_bytes,
         "model_n_params": subject.parameters,
         "n_batch": subject.prefill_chunk,
@@ -184,9 +192,15 @@ def _csv_cell(value: object) -> object:
     return json.dumps(value) if isinstance(value, list) else value
 
 
-def _row(cells: list[str]) -> str:
-    first, *others = ((cell, width) for cell, (_, width) in zip(cells, _COLUMNS, strict=True))
-    padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
+def _widths(subject: Subject) -> dict[str, int]:
+    return {**_COLUMNS, "model": max(_COLUMNS["model"], len(subject.label))}
+
+
+def _row(cells: dict[str, str], widths: dict[str, int]) -> str:
+    padded = [
+        cells[name].ljust(width) if name in _LEFT else cells[name].rjust(width)
+        for name, width in widths.items()
+    ]
     return "| " + " | ".join(padded) + " |"
 
 

@@ -45,6 +45,7 @@ def all_checks() -> list[Callable[[], list[Line]]]:
     from ferrylm.cli.doctor_probe import probe_in_child
     from ferrylm.runtime.cpu_features import host_cpu
 
+    cores = min(host_cpu().physical_cores, checks.usable_cpus())
     found = probe_in_child()
     return [
         lambda: checks.check_versions(found),
@@ -53,7 +54,7 @@ def all_checks() -> list[Callable[[], list[Line]]]:
         checks.check_cpu,
         checks.check_memory,
         checks.check_disk,
-        lambda: checks.check_bandwidth(thread_counts(host_cpu().physical_cores)),
+        lambda: checks.check_bandwidth(thread_counts(cores)),
         lambda: checks.check_gpus(found),
     ]
 

@@ -86,15 +86,19 @@ def check_cpu() -> list[Line]:
     host = host_cpu()
     shown = [name for name in _SHOWN_FEATURES if name in host.features]
     cores = f"{host.physical_cores} cores, {host.logical_cores} threads"
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-    if usable is not None and usable < host.logical_cores:
-        cores += f", {usable} of them for this process"
+    if usable_cpus() < host.logical_cores:
+        cores += f", {usable_cpus()} of them for this process"
     has_features = bool(host.features)
     return [
         Line("cpu", OK, f"{host.model_name} ({host.machine}), {cores}"),
         Line("cpu features", OK if has_features else WARN, " ".join(shown) or "none known",
              "" if has_features else "mount /proc: libraries are chosen by /proc/cpuinfo"),
     ]  # fmt: skip
+
+
+def usable_cpus() -> int:
+    """Return how many logical processors this process may run on."""
+    return len(os.sched_getaffinity(0))
 
 
 def check_memory() -> list[Line]:

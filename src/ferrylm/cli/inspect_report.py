@@ -13,8 +13,9 @@ from ferrylm.cli.quantization_name import quantization_name
 from ferrylm.cli.traffic import parameter_count, stored_bytes
 from ferrylm.cli.units import binary_size, short_count
 from ferrylm.cli.version import installed_version
-from ferrylm.errors import NoLibraryError
+from ferrylm.errors import NoLibraryError, UsageError
 from ferrylm.runtime.cpu_features import host_cpu
+from ferrylm.runtime.engine import DEFAULT_CONTEXT
 from ferrylm.runtime.manifest import FileEntry, Library, Manifest
 from ferrylm.runtime.selection import Verdict, choose_library
 
@@ -74,7 +75,7 @@ def describe(
     target: str | None,
 ) -> Report:
     """Judge every library for this machine and add up what each would take."""
-    context = context_tokens or manifest.model.context_length
+    context = _context(manifest, context_tokens)
     host, tvm_version = host_cpu(), installed_version("apache-tvm")
     chosen, problem = None, None
     try:
@@ -93,6 +94,20 @@ def describe(
         problem=problem,
         verdicts=verdicts,
     )
+
+
+def _context(manifest: Manifest, asked: int | None) -> int:
+    """Return the context that the engine would take. Raises UsageError."""
+    longest = manifest.model.context_length
+    if asked is None:
+        return min(longest, DEFAULT_CONTEXT)
+    if asked > longest:
+        raise UsageError(
+            f"a context of {asked} tokens",
+            wanted=f"1 to {longest}, what the model was made for",
+            fix="choose one in this range",
+        )
+    return asked
 
 
 def selection_rule() -> str:

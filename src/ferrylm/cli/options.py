@@ -19,7 +19,10 @@ threads_option = click.option(
     "-t", "--threads", type=click.IntRange(1, 4096), help="Threads; default: the physical cores."
 )
 context_option = click.option(
-    "-c", "--context", type=click.IntRange(1), help="Tokens of context; default: the model's."
+    "-c",
+    "--context",
+    type=click.IntRange(1),
+    help="Tokens of context; default: the model's, at most 8192.",
 )
 device_option = click.option(
     "--device",

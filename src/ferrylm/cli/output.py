@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from ferrylm.runtime.progress import ProgressCallback
 
+PIPE_COLUMNS = 240  # tables for a file or another program need not be folded
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -73,7 +75,10 @@ class Output:
 def _console(*, stderr: bool) -> Console:
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = PIPE_COLUMNS
+    return console
 
 
 def _set_json(context: click.Context, _: click.Parameter, value: bool) -> None:

@@ -26,11 +26,11 @@ class ProgressBars:
             TextColumn("{task.fields[count]}"),
             TimeElapsedColumn(),
             console=console,
+            transient=True,  # what is done is said in one line at the end
         )
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> ProgressBars:
-        self._progress.start()
         return self
 
     def __exit__(
@@ -43,6 +43,7 @@ class ProgressBars:
 
     def report(self, progress: Progress) -> None:
         """Show one report; a new stage gets a new bar and completes the one before it."""
+        self._progress.start()  # only now: work that reports nothing leaves the screen alone
         total = progress.total or None
         if progress.stage not in self._tasks:
             self._finish_all()

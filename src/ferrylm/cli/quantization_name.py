@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def quantization_name(quantization: Quantization) -> str:
-    """Return "q4f16", or "q4f16+q8f16 head" where embedding and head differ from the body."""
+    """Return "q4f16", or "q4f16+q8f16" where embedding and output head are q8f16."""
     if quantization.head == quantization.body:
         return quantization.body
-    return f"{quantization.body}+{quantization.head} head"
+    return f"{quantization.body}+{quantization.head}"

@@ -42,7 +42,7 @@ class ReadBandwidth:
 
 
 def measure_read_bandwidth(
-    threads: int, *, repetitions: int = 5, buffer_bytes: int | None = None
+    threads: int, *, repetitions: int = 12, buffer_bytes: int | None = None
 ) -> ReadBandwidth:
     """Read a buffer with `threads` threads, `repetitions` times per scanner; return the best.
 
