@@ -229,29 +229,6 @@ class Gate:
         return broken
 
 
-@dataclass(frozen=True)
-class LossGate:
-    """The largest loss of a quantization against the original weights, for a model >= 1B."""
-
-    name: str
-    perplexity_ratio: float  # quantized / original, at most
-    mean_kld: float
-    top1: float
-
-    def violations(self, ratio: float, mean_kld: float, top1: float) -> list[str]:
-        """Return one sentence for each limit that is broken."""
-        broken = []
-        if not ratio <= self.perplexity_ratio:
-            broken.append(
-                f"perplexity ratio is {ratio:.4f}, {self.name} allows {self.perplexity_ratio:.4f}"
-            )
-        if not mean_kld <= self.mean_kld:
-            broken.append(f"mean KLD is {mean_kld:.3g}, {self.name} allows {self.mean_kld:.3g}")
-        if not top1 >= self.top1:
-            broken.append(f"top-1 agreement is {top1:.4f}, {self.name} wants {self.top1:.4f}")
-        return broken
-
-
 FP32 = Gate("fp32", 1e-10, 1e-10, 1e-4, 1e-8, 1e-6, 1.0, 1e-3)
 FP16 = Gate("fp16", 1e-6, 5e-6, 2e-2, 1e-4, 2e-3, 0.999, 5e-2)
 BF16 = Gate("bf16", 1e-4, 1e-4, 1e-1, 1e-3, 2e-2, 0.995, 5e-2)
@@ -261,12 +238,26 @@ INT8 = Gate("int8", 1e-10, 1e-4, 1.5, 6e-3, 1e-1, 0.99, 2e-1)
 
 GATES = {gate.name: gate for gate in (FP32, FP16, BF16, INT8)}
 
-LOSS_GATES = {
-    "q0f32": LossGate("q0f32", 1.001, 1e-4, 0.995),
-    "q0f16": LossGate("q0f16", 1.001, 1e-4, 0.995),
-    "q8f16": LossGate("q8f16", 1.003, 2e-3, 0.975),
-    "q4f16": LossGate("q4f16", 1.05, 0.06, 0.90),
-}
+
+def gate_of(arithmetic: str, kv_dtype: str) -> Gate:
+    """Return the gate of a library's arithmetic and of the type of its keys and values."""
+    if arithmetic == "int8":
+        return INT8
+    narrow = {"f16": FP16, "float16": FP16, "bf16": BF16, "bfloat16": BF16}
+    return narrow.get(arithmetic) or narrow.get(kv_dtype) or FP32
+
+
+def beyond_expected(found: Measurement, expected: Measurement, factor: float = 1.5) -> str | None:
+    """Say how an error exceeds what its arithmetic has to cost, or return None.
+
+    `expected` is the same measurement of a float64 reference that rounds as the arithmetic does.
+    """
+    if found.mean_kld <= factor * expected.mean_kld:
+        return None
+    return (
+        f"mean KLD is {found.mean_kld:.3g}, the arithmetic alone costs {expected.mean_kld:.3g}"
+        f" and {factor} times that is allowed"
+    )
 
 
 def _logits(values: ArrayLike) -> Float64:

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import numeric_gates as gates
+from tests.loss_gates import LOSS_GATES
 
 
 def logits_of(probabilities: list[list[float]]) -> np.ndarray:
@@ -152,8 +153,23 @@ def test_gates_loosen_in_the_order_of_their_arithmetic() -> None:
         assert tight.top1 > loose.top1
 
 
+@pytest.mark.parametrize(
+    ("arithmetic", "kv_dtype", "wanted"),
+    [
+        ("f32", "float32", "fp32"),
+        ("f32", "float16", "fp16"),
+        ("f16", "float16", "fp16"),
+        ("int8", "float16", "int8"),
+    ],
+)
+def test_the_gate_follows_the_coarsest_arithmetic(
+    arithmetic: str, kv_dtype: str, wanted: str
+) -> None:
+    assert gates.gate_of(arithmetic, kv_dtype).name == wanted
+
+
 def test_a_loss_gate_lists_each_broken_limit() -> None:
-    gate = gates.LOSS_GATES["q4f16"]
+    gate = LOSS_GATES["q4f16"]
     assert gate.violations(1.04, 0.05, 0.91) == []
     assert len(gate.violations(1.06, 0.07, 0.89)) == 3
     assert len(gate.violations(np.nan, np.nan, np.nan)) == 3
