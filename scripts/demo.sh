@@ -8,7 +8,7 @@ PROMPT="${1:-Explain in two sentences why the sky is blue.}"
 
 ensure_environment demo
 ensure_model
-compile_demo_artifact
+ensure_demo_artifact
 
 say "ferry run ${DEMO_ARTIFACT#"$ROOT"/} --temp 0 -p \"$PROMPT\""
 "$VENV/bin/ferry" run "$DEMO_ARTIFACT" --temp 0 --max-tokens 128 -p "$PROMPT"

@@ -71,8 +71,25 @@ ensure_model() {
     say "model: ${MODEL#"$ROOT"/} (SHA-256 checked)"
 }
 
-# Compiles the model to DEMO_ARTIFACT. Always done: it is quick, and never stale.
-compile_demo_artifact() {
-    say "compiling to ${DEMO_ARTIFACT#"$ROOT"/}"
+# Compiles the model to DEMO_ARTIFACT, unless that was made of this very model, source code and TVM.
+ensure_demo_artifact() {
+    local stamp="$ROOT/.cache/demo-artifact" inputs
+    inputs="$(compile_inputs)"
+    if [[ -f "$DEMO_ARTIFACT/manifest.json" && -f "$stamp" && "$(< "$stamp")" == "$inputs" ]]; then
+        say "artifact: ${DEMO_ARTIFACT#"$ROOT"/} is up to date"
+        return
+    fi
+    say "compiling to ${DEMO_ARTIFACT#"$ROOT"/} (half a minute)"
+    rm -f "$stamp"
     "$VENV/bin/ferry" compile "$MODEL" -o "$DEMO_ARTIFACT" --quant q4f16 --head q8f16 --target cpu
+    printf '%s\n' "$inputs" > "$stamp"
+}
+
+# Prints one line that changes with anything that the artifact is made of.
+compile_inputs() {
+    {
+        "$VENV/bin/ferry" --version
+        cksum "$MODEL" "$ROOT/scripts/environment.sh"
+        find -L "$ROOT/src/ferrylm" -name '*.py' -exec cksum {} + | LC_ALL=C sort
+    } | cksum
 }

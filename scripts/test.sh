@@ -6,7 +6,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 cd "$ROOT"
 ensure_environment dev
 ensure_model
-compile_demo_artifact
+ensure_demo_artifact
 
 export FERRY_TEST_GGUF="$MODEL"
 export FERRY_TEST_ARTIFACT="$DEMO_ARTIFACT"

@@ -12,9 +12,11 @@ SCRIPTS = ROOT / "scripts"
 SHELL = sorted([*SCRIPTS.glob("*.sh"), ROOT / ".ci" / "run"])
 
 
-def bash(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def bash(
+    code: str, scripts: Path = SCRIPTS, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["bash", "-c", f"set -euo pipefail; source {SCRIPTS}/environment.sh; {code}"],
+        ["bash", "-c", f"set -euo pipefail; source {scripts}/environment.sh; {code}"],
         capture_output=True,
         text=True,
         timeout=60,
@@ -87,6 +89,34 @@ def test_a_failed_installation_is_tried_again(tmp_path: Path) -> None:
     assert "error: pip could not install" in failed.stderr
     python.write_text(works)
     assert "installing" in bash("ensure_environment demo", FERRY_VENV=str(venv)).stdout
+
+
+def test_an_artifact_is_compiled_again_only_when_its_inputs_change(tmp_path: Path) -> None:
+    (tmp_path / "src" / "ferrylm").mkdir(parents=True)
+    source = tmp_path / "src" / "ferrylm" / "x.py"
+    source.write_text("one")
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "scripts" / "environment.sh").write_bytes((SCRIPTS / "environment.sh").read_bytes())
+    (tmp_path / "model.gguf").write_text("model")
+    ferry = tmp_path / ".venv" / "bin" / "ferry"
+    ferry.parent.mkdir(parents=True)
+    ferry.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] || { mkdir -p "$4"; echo {} > "$4/manifest.json"; }\n'
+    )
+    ferry.chmod(0o755)
+
+    def ensure() -> str:
+        code = "MODEL=$ROOT/model.gguf; ensure_demo_artifact"
+        done = bash(code, scripts=tmp_path / "scripts", FERRY_VENV=str(tmp_path / ".venv"))
+        assert done.returncode == 0, done.stderr
+        return "compiled" if "compiling" in done.stdout else "kept"
+
+    assert [ensure(), ensure()] == ["compiled", "kept"]
+    source.write_text("two")
+    assert [ensure(), ensure()] == ["compiled", "kept"]
+    (tmp_path / "dist" / "smollm2-135m-q4f16" / "manifest.json").unlink()
+    assert [ensure(), ensure()] == ["compiled", "kept"]
 
 
 def test_the_development_packages_are_those_of_the_project() -> None:
