@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from artifact_samples import change_manifest
 from cli_fakes import Ferry
 
 
@@ -67,6 +68,18 @@ def test_files_only_runs_nothing(ferry: Ferry, artifact: Path, replay: list[Fake
     ended = ferry("verify", str(artifact), "--files-only")
     assert ended.code == 0
     assert "7 checks, all passed" in ended.stdout
+
+
+def test_an_artifact_without_golden_data_says_that_nothing_was_replayed(
+    ferry: Ferry, artifact: Path, replay: list[FakeCheck]
+) -> None:
+    change_manifest(artifact, ("golden",), None)
+    replay.append(FakeCheck("kernel head", False, "x"))
+    ended = ferry("verify", str(artifact))
+    assert ended.code == 0
+    assert "no golden data" in ended.stderr
+    document = ferry("verify", str(artifact), "--json").document
+    assert (document["passed"], document["golden"]) == (True, False)
 
 
 def test_json_lists_all_checks(ferry: Ferry, artifact: Path, replay: list[FakeCheck]) -> None:

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ferrylm.cli.options import (
-    Placement,
-    artifact_argument,
-    placement_options,
-)
+from ferrylm.cli.options import Placement, artifact_argument, placement_options
 from ferrylm.cli.output import Output, common_options
 
 if TYPE_CHECKING:
     from ferrylm.runtime.artifact import Artifact
     from ferrylm.runtime.progress import ProgressCallback
-    from ferrylm.runtime.verification import Check
+
+NOT_REPLAYED = "no golden data in this artifact: only its files were checked"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was checked."""
+
+    name: str
+    passed: bool
+    detail: str
 
 
 @click.command("verify")
@@ -37,34 +43,32 @@ def verify(output: Output, artifact: Path, files_only: bool, placement: Placemen
     from ferrylm.cli.model_loading import check_target
     from ferrylm.runtime.artifact import Artifact
 
-    checks: list[Check] = []
+    findings: list[Finding] = []
     with Artifact.open(artifact) as opened:
         check_target(opened.manifest, placement.target)
+        golden = opened.manifest.golden is not None and not files_only
         with output.progress() as progress:
-            checks.extend(check_files(opened, progress))
-        whole = all(check.passed for check in checks)
-        if whole and not files_only:  # a library whose hash differs is never opened
-            with output.progress() as progress:
-                checks.extend(_replay(opened, placement, progress))
-    passed = all(check.passed for check in checks)
+            findings.extend(check_files(opened, progress))
+            # A library whose hash differs is never opened.
+            if golden and all(finding.passed for finding in findings):
+                findings.extend(_replay(opened, placement, progress))
+    passed = all(finding.passed for finding in findings)
     if output.as_json:
-        output.json({"passed": passed, "checks": [asdict(check) for check in checks]})
+        document = {"passed": passed, "golden": golden}
+        output.json({**document, "checks": [asdict(finding) for finding in findings]})
     else:
-        for check in checks:
-            _show(check, output)
-        counted = sum(not check.passed for check in checks)
-        output.data(f"{len(checks)} checks, {counted} differ" if counted else
-                    f"{len(checks)} checks, all passed")  # fmt: skip
+        _show(findings, output)
+        if not golden and not files_only:
+            output.note(NOT_REPLAYED)
     if not passed:
         raise click.exceptions.Exit(1)
 
 
-def check_files(artifact: Artifact, progress: ProgressCallback) -> Iterator[Check]:
+def check_files(artifact: Artifact, progress: ProgressCallback) -> Iterator[Finding]:
     """Hash every file of the artifact, going on past those that differ."""
     from ferrylm.errors import IntegrityError
     from ferrylm.runtime.manifest import manifest_files
     from ferrylm.runtime.progress import Progress
-    from ferrylm.runtime.verification import Check
 
     entries = tuple(dict.fromkeys(manifest_files(artifact.manifest)))
     total, done = sum(entry.size_bytes for entry in entries), 0
@@ -72,22 +76,27 @@ def check_files(artifact: Artifact, progress: ProgressCallback) -> Iterator[Chec
         try:
             artifact.verify_file(entry)
         except IntegrityError as error:
-            yield Check(f"file {entry.path}", False, str(error))
+            yield Finding(f"file {entry.path}", False, str(error))
         else:
-            yield Check(f"file {entry.path}", True, f"SHA-256 {entry.sha256[:16]}")
+            yield Finding(f"file {entry.path}", True, f"SHA-256 {entry.sha256[:16]}")
         done += entry.size_bytes
         progress(Progress("hash files", done, total, "B"))
 
 
-def _replay(artifact: Artifact, placement: Placement, progress: ProgressCallback) -> list[Check]:
+def _replay(artifact: Artifact, placement: Placement, progress: ProgressCallback) -> list[Finding]:
     from ferrylm.runtime import verification
 
-    return list(verification.verify(artifact, placement, progress))
+    checks = verification.verify(artifact, placement, progress)
+    return [Finding(check.name, check.passed, check.detail) for check in checks]
 
 
-def _show(check: Check, output: Output) -> None:
+def _show(findings: list[Finding], output: Output) -> None:
     from rich.text import Text
 
-    mark, style = ("ok", "green") if check.passed else ("differs", "bold red")
-    text = Text.assemble((f"{mark:<7}", style), f"  {check.name}  {check.detail}")
-    output.stdout().print(text, soft_wrap=True)
+    for finding in findings:
+        mark, style = ("ok", "green") if finding.passed else ("differs", "bold red")
+        text = Text.assemble((f"{mark:<7}", style), f"  {finding.name}  {finding.detail}")
+        output.stdout().print(text, soft_wrap=True)
+    differing = sum(not finding.passed for finding in findings)
+    result = f"{differing} differ" if differing else "all passed"
+    output.data(f"{len(findings)} checks, {result}")
