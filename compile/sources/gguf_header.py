@@ -20,7 +20,7 @@ from ferrylm.errors import SourceError, UnsupportedModelError
 _MAX_HEADER_BYTES = 256 << 20  # the largest vocabularies need about 20 MB
 _MAX_KEYS = 1 << 16
 _MAX_TENSORS = 1 << 16
-_MAX_STRINGS = 1 << 21  # in all arrays; the largest tokenizers have about 800,000
+_MAX_STRINGS = 1 << 20  # in all arrays; the largest tokenizers have about 800,000
 _MAX_KEY_BYTES = 65535
 _MAX_NAME_BYTES = 64
 _MAX_DIMENSIONS = 4

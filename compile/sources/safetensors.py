@@ -14,7 +14,7 @@ from ferrylm.compile.sources.source import SourceTensor
 from ferrylm.errors import SourceError, UnsupportedModelError
 from ferrylm.runtime import strict_json
 
-_MAX_HEADER_BYTES = 32 << 20  # the format allows 100 MB; real headers are below one
+_MAX_HEADER_BYTES = 8 << 20  # the format allows 100 MB; real headers are below one
 _ENCODINGS = {"F32": "F32", "F16": "F16", "BF16": "BF16"}
 _ITEM_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "F8_E8M0": 1, "I16": 2, "U16": 2,

@@ -13,7 +13,7 @@ import resource
 import sys
 from typing import Any
 
-_MEMORY_BYTES = 4 << 30
+_MEMORY_BYTES = 2 << 30  # the largest vocabularies need a quarter of it
 _CPU_SECONDS = 20
 
 
