@@ -40,6 +40,18 @@ def test_raw_gives_the_prompt_as_it_stands(ferry: Ferry, model: FakeModel) -> No
     assert "--raw and --system" in ended.stderr
 
 
+@pytest.mark.parametrize("verb", ["run", "chat"])
+def test_a_model_without_a_template_is_refused_with_the_way_out(
+    ferry: Ferry, model: FakeModel, verb: str
+) -> None:
+    model.chat_template = None
+    ended = ferry(verb, "dist/m", stdin="x")
+    assert ended.code == 1
+    assert "--raw" in ended.stderr
+    assert model.asked == []
+    assert ferry("run", "dist/m", "--raw", "-p", "x").code == 0
+
+
 def test_run_passes_every_option_on(ferry: Ferry, model: FakeModel, artifact: Path) -> None:
     ferry(
         *("run", str(artifact), "-p", "x", "-n", "9", "--temp", "0.5", "--top-k", "4"),

@@ -82,6 +82,7 @@ class FakeModel:
     answers: list[list[Any]] = field(default_factory=lambda: [["Hello", ", ", "world"]])
     errors: dict[int, Exception] = field(default_factory=dict)  # call number -> what it raises
     context_length: int = 4096
+    chat_template: object | None = "a template"
     asked: list[dict[str, Any]] = field(default_factory=list)
     streams: list[FakeStream] = field(default_factory=list)
     loaded: list[tuple[Any, dict[str, Any]]] = field(default_factory=list)

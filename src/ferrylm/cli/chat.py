@@ -31,10 +31,11 @@ def chat(
     conversation. Lines may come through a pipe; with --json each answer is one line of JSON.
     """
     from ferrylm.cli.chat_session import ChatSession
-    from ferrylm.cli.model_loading import load_model
+    from ferrylm.cli.model_loading import check_chat_template, load_model
 
     sampling.options()  # a bad value is refused before the model is loaded
     with load_model(output, artifact, placement) as model:
+        check_chat_template(model, fix="use `ferry run --raw` to have a text continued")
         session = ChatSession(model, output, sampling, system)
         at_terminal = sys.stdin.isatty()
         if at_terminal:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ferrylm.cli.hints import closest
 from ferrylm.cli.options import Placement
 from ferrylm.cli.output import Output
-from ferrylm.errors import NoLibraryError
+from ferrylm.errors import NoLibraryError, TemplateError
 
 if TYPE_CHECKING:
     from ferrylm.runtime.manifest import Manifest
@@ -32,6 +32,16 @@ def load_model(output: Output, path: Path, placement: Placement) -> LanguageMode
             threads=placement.threads,
             context_length=placement.context,
             progress=progress,
+        )
+
+
+def check_chat_template(model: LanguageModel, *, fix: str) -> None:
+    """Refuse to converse with a model that has no form for it. Raises TemplateError."""
+    if model.chat_template is None:
+        raise TemplateError(
+            "a model without a chat template",
+            wanted="one that was trained for conversations",
+            fix=fix,
         )
 
 

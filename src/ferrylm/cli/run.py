@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ferrylm.cli.model_loading import check_chat_template
 from ferrylm.cli.options import Placement, artifact_argument, placement_options
 from ferrylm.cli.output import Output, common_options
 from ferrylm.cli.sampling import Sampling, sampling_options
@@ -81,6 +82,7 @@ def _open_stream(
 ) -> TextStream:
     prompt: str | list[dict[str, str]] = text
     if not raw:
+        check_chat_template(model, fix="add --raw to have the prompt continued as it stands")
         prompt = [{"role": "user", "content": text}]
         if system is not None:
             prompt.insert(0, {"role": "system", "content": system})
