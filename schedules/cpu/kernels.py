@@ -39,11 +39,11 @@ class MatrixStorage:
 
 
 class Matrix(nn.Module):  # type: ignore[misc]
-    """A weight matrix in the layout of the CPU kernels; `pairs` alternates gate and up blocks."""
+    """A weight matrix in the layout of the CPU kernels."""
 
-    def __init__(self, fmt: WeightFormat, *, pairs: bool) -> None:
+    def __init__(self, fmt: WeightFormat) -> None:
         super().__init__()
-        self.fmt, self.pairs = fmt, pairs
+        self.fmt = fmt
         for suffix, (dtype, shape) in fmt.tensors().items():
             setattr(self, suffix, nn.Parameter(shape, dtype))
 
@@ -53,7 +53,7 @@ class Matrix(nn.Module):  # type: ignore[misc]
 
     def transforms(self) -> dict[str, str]:
         """Return suffix -> the function that packs it from the canonical tensor."""
-        return {s: pack.transform_name(self.fmt, s, pairs=self.pairs) for s in self.fmt.tensors()}
+        return {s: pack.transform_name(self.fmt, s) for s in self.fmt.tensors()}
 
 
 class CpuKernels:
@@ -67,11 +67,14 @@ class CpuKernels:
         self._cache: dict[tuple[object, ...], Any] = {}
 
     def matrix(self, storage: MatrixStorage, *, pairs: bool = False) -> Matrix:
-        """Return the parameters of a matrix stored as `storage`."""
+        """Return the parameters of a matrix; with `pairs` it is gate and up of a SwiGLU."""
         arithmetic = self.arithmetic if storage.storage in ("q4", "q8") else "f32"
         rows = 2 * padded(storage.rows // 2) if pairs else storage.rows
-        fmt = WeightFormat(rows, storage.columns, storage.storage, storage.minimum, arithmetic)
-        return Matrix(fmt, pairs=pairs)
+        return Matrix(
+            WeightFormat(
+                rows, storage.columns, storage.storage, storage.minimum, arithmetic, pairs
+            )
+        )
 
     def transform_functions(self, names: set[str]) -> dict[str, Any]:
         """Return the repacking functions of these names."""

@@ -12,6 +12,9 @@ G = ceil(K / 32):
     both       scale, minimum  float16 (NB, G, 16)
     f16, f32   weight  (NB, K, 16)
 
+The blocks of a pair of matrices, gate and up, alternate, and lie side by side within a group or
+column, (NB / 2, G, 2, ...): a kernel that needs both reads one stream instead of two.
+
 Activations are rows of float32, `padded(K, 16)` wide, or quantized to int8 by groups of 32:
 codes int8 (M, G, 32) and terms float32 (M, G, 2), the scale and scale * sum(codes).
 """
@@ -19,6 +22,7 @@ codes int8 (M, G, 32) and terms float32 (M, G, 2), the scale and scale * sum(cod
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 LANES = 16
 GROUP = 32
@@ -48,6 +52,7 @@ class WeightFormat:
     storage: str  # q4, q8, f16, f32
     minimum: bool
     arithmetic: str  # int8: activations are quantized; f32
+    pairs: bool = False  # gate and up, in alternating blocks
 
     def __post_init__(self) -> None:
         if self.storage not in ("q4", "q8", "f16", "f32"):
@@ -67,19 +72,27 @@ class WeightFormat:
         """A name part that tells formats apart."""
         return f"{self.storage}{'m' if self.minimum else ''}_{self.arithmetic}"
 
+    def place(self, block: Any, column: Any) -> tuple[Any, ...]:
+        """Return the leading indices of a block's group, or column, in a packed tensor."""
+        return (block // 2, column, block % 2) if self.pairs else (block, column)
+
     def tensors(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Return suffix -> (dtype, shape) of the packed tensors, in the order kernels take them."""
         nb, g = blocks(self.rows), groups(self.columns)
+
+        def shape(column_count: int, *inner: int) -> tuple[int, ...]:
+            return (nb // 2, column_count, 2, *inner) if self.pairs else (nb, column_count, *inner)
+
         if not self.grouped:
             dtype = "float16" if self.storage == "f16" else "float32"
-            return {"weight": (dtype, (nb, self.columns, LANES))}
+            return {"weight": (dtype, shape(self.columns, LANES))}
         codes = {
-            ("q4", "int8"): ("uint8", (nb, g, 4, 64)),
-            ("q4", "f32"): ("uint32", (nb, g, 4, 16)),
-            ("q8", "int8"): ("int8", (nb, g, 8, 64)),
-            ("q8", "f32"): ("int8", (nb, g, 32, 16)),
+            ("q4", "int8"): ("uint8", shape(g, 4, 64)),
+            ("q4", "f32"): ("uint32", shape(g, 4, LANES)),
+            ("q8", "int8"): ("int8", shape(g, 8, 64)),
+            ("q8", "f32"): ("int8", shape(g, 32, LANES)),
         }[self.storage, self.arithmetic]
-        found = {"codes": codes, "scale": ("float16", (nb, g, LANES))}
+        found = {"codes": codes, "scale": ("float16", shape(g, LANES))}
         if self.minimum:
-            found["minimum"] = ("float16", (nb, g, LANES))
+            found["minimum"] = ("float16", shape(g, LANES))
         return found

@@ -4,7 +4,7 @@
 computes  the tensors of layout.py from the canonical ones of docs/quantization.md
 shapes    canonical codes uint8 (N, 16 G) or int8 (N, 32 G); scale, minimum float16 (N, G);
           weight (N, K); packed as in layout.py, rows beyond N zero
-pairs     the rows are two matrices of N / 2 rows, gate and up; their blocks alternate
+pairs     the rows are two matrices of N / 2 rows, gate and up; their blocks lie side by side
 mapping   row blocks in parallel
 """
 
@@ -20,10 +20,10 @@ from ferrylm.schedules.cpu.layout import LANES, WeightFormat
 Expression = Any
 
 
-def transform_name(fmt: WeightFormat, suffix: str, *, pairs: bool) -> str:
+def transform_name(fmt: WeightFormat, suffix: str) -> str:
     """Return the name under which a library offers the repacking of one tensor."""
     kind = {"codes": f"{fmt.storage}_{fmt.arithmetic}", "weight": fmt.storage}.get(suffix, "group")
-    return f"pack_{kind}{'_pairs' if pairs else ''}"
+    return f"pack_{kind}{'_pairs' if fmt.pairs else ''}"
 
 
 def transforms() -> dict[str, Callable[[str], Any]]:
@@ -41,19 +41,24 @@ def transforms() -> dict[str, Callable[[str], Any]]:
     return table
 
 
-def _source_row(block: Expression, lane: Expression, rows: Expression, pairs: bool) -> Expression:
-    if pairs:
-        return block % 2 * (rows // 2) + block // 2 * LANES + lane
-    return block * LANES + lane
+def _parts(pairs: bool) -> int:
+    return 2 if pairs else 1
 
 
-def _present(block: Expression, lane: Expression, rows: Expression, pairs: bool) -> Expression:
-    if pairs:
-        return block // 2 * LANES + lane < rows // 2
-    return block * LANES + lane < rows
+def _row(b: Expression, part: Expression, lane: Expression, rows: Expression, pairs: bool) -> Any:
+    """Return the canonical row that lies in this lane; past the last one for a lane of padding."""
+    return part * (rows // 2) + b * LANES + lane if pairs else b * LANES + lane
 
 
-def _nibbles(codes: Any, row: Expression, g: Expression, o: Expression, j: Expression) -> Expression:
+def _present(b: Expression, lane: Expression, rows: Expression, pairs: bool) -> Expression:
+    return b * LANES + lane < rows // _parts(pairs)
+
+
+def _lead(b: Expression, g: Expression, part: Expression, pairs: bool) -> tuple[Any, ...]:
+    return (b, g, part) if pairs else (b, g)
+
+
+def _nibbles(codes: Any, row: Expression, g: Expression, o: Expression, j: Expression) -> Any:
     """Return the packed byte j of octet o: columns 8o + j (low nibble) and 8o + 4 + j (high)."""
     shift = T.cast(o // 2 * 4, "uint8")
     low = T.shift_right(codes[row, g * 16 + o % 2 * 8 + j], shift)
@@ -69,15 +74,16 @@ def _pack_q4_bytes(name: str, pairs: bool) -> Any:
         T.func_attr({"tirx.noalias": True})
         rows, groups, blocks = T.int32(), T.int32(), T.int32()
         source = T.match_buffer(psource, (rows, groups * 16), "uint8")
-        target = T.match_buffer(ptarget, (blocks, groups, 4, 64), "uint8")
+        target = T.match_buffer(
+            ptarget, (*_lead(blocks, groups, _parts(pairs), pairs), 4, 64), "uint8"
+        )
         for b in T.parallel(blocks):
-            for g, o, lane, j in T.grid(groups, 4, LANES, 4):
+            for g, part, o, lane, j in T.grid(groups, _parts(pairs), 4, LANES, 4):
+                target[(*_lead(b, g, part, pairs), o, lane * 4 + j)] = T.uint8(0)
                 if _present(b, lane, rows, pairs):
-                    target[b, g, o, lane * 4 + j] = _nibbles(
-                        source, _source_row(b, lane, rows, pairs), g, o, j
+                    target[(*_lead(b, g, part, pairs), o, lane * 4 + j)] = _nibbles(
+                        source, _row(b, part, lane, rows, pairs), g, o, j
                     )
-                else:
-                    target[b, g, o, lane * 4 + j] = T.uint8(0)
 
     return func.with_attr("global_symbol", name)
 
@@ -88,17 +94,19 @@ def _pack_q4_words(name: str, pairs: bool) -> Any:
         T.func_attr({"tirx.noalias": True})
         rows, groups, blocks = T.int32(), T.int32(), T.int32()
         source = T.match_buffer(psource, (rows, groups * 16), "uint8")
-        target = T.match_buffer(ptarget, (blocks, groups, 4, LANES), "uint32")
+        target = T.match_buffer(
+            ptarget, (*_lead(blocks, groups, _parts(pairs), pairs), 4, LANES), "uint32"
+        )
         for b in T.parallel(blocks):
-            for g, o, lane in T.grid(groups, 4, LANES):
-                target[b, g, o, lane] = T.uint32(0)
+            for g, part, o, lane in T.grid(groups, _parts(pairs), 4, LANES):
+                target[(*_lead(b, g, part, pairs), o, lane)] = T.uint32(0)
                 if _present(b, lane, rows, pairs):
                     for j in T.serial(4):
-                        target[b, g, o, lane] = T.bitwise_or(
-                            target[b, g, o, lane],
+                        target[(*_lead(b, g, part, pairs), o, lane)] = T.bitwise_or(
+                            target[(*_lead(b, g, part, pairs), o, lane)],
                             T.shift_left(
                                 T.cast(
-                                    _nibbles(source, _source_row(b, lane, rows, pairs), g, o, j),
+                                    _nibbles(source, _row(b, part, lane, rows, pairs), g, o, j),
                                     "uint32",
                                 ),
                                 T.cast(8 * j, "uint32"),
@@ -114,13 +122,15 @@ def _pack_q8_bytes(name: str, pairs: bool) -> Any:
         T.func_attr({"tirx.noalias": True})
         rows, groups, blocks = T.int32(), T.int32(), T.int32()
         source = T.match_buffer(psource, (rows, groups * 32), "int8")
-        target = T.match_buffer(ptarget, (blocks, groups, 8, 64), "int8")
+        target = T.match_buffer(
+            ptarget, (*_lead(blocks, groups, _parts(pairs), pairs), 8, 64), "int8"
+        )
         for b in T.parallel(blocks):
-            for g, o, lane, j in T.grid(groups, 8, LANES, 4):
-                target[b, g, o, lane * 4 + j] = T.int8(0)
+            for g, part, o, lane, j in T.grid(groups, _parts(pairs), 8, LANES, 4):
+                target[(*_lead(b, g, part, pairs), o, lane * 4 + j)] = T.int8(0)
                 if _present(b, lane, rows, pairs):
-                    target[b, g, o, lane * 4 + j] = source[
-                        _source_row(b, lane, rows, pairs), g * 32 + o * 4 + j
+                    target[(*_lead(b, g, part, pairs), o, lane * 4 + j)] = source[
+                        _row(b, part, lane, rows, pairs), g * 32 + o * 4 + j
                     ]
 
     return func.with_attr("global_symbol", name)
@@ -132,13 +142,15 @@ def _pack_q8_columns(name: str, pairs: bool) -> Any:
         T.func_attr({"tirx.noalias": True})
         rows, groups, blocks = T.int32(), T.int32(), T.int32()
         source = T.match_buffer(psource, (rows, groups * 32), "int8")
-        target = T.match_buffer(ptarget, (blocks, groups, 32, LANES), "int8")
+        target = T.match_buffer(
+            ptarget, (*_lead(blocks, groups, _parts(pairs), pairs), 32, LANES), "int8"
+        )
         for b in T.parallel(blocks):
-            for g, c, lane in T.grid(groups, 32, LANES):
-                target[b, g, c, lane] = T.int8(0)
+            for g, part, c, lane in T.grid(groups, _parts(pairs), 32, LANES):
+                target[(*_lead(b, g, part, pairs), c, lane)] = T.int8(0)
                 if _present(b, lane, rows, pairs):
-                    target[b, g, c, lane] = source[
-                        _source_row(b, lane, rows, pairs), g * 32 + c
+                    target[(*_lead(b, g, part, pairs), c, lane)] = source[
+                        _row(b, part, lane, rows, pairs), g * 32 + c
                     ]
 
     return func.with_attr("global_symbol", name)
@@ -150,11 +162,15 @@ def _pack_columns(name: str, pairs: bool, dtype: str) -> Any:
         T.func_attr({"tirx.noalias": True})
         rows, columns, blocks = T.int32(), T.int32(), T.int32()
         source = T.match_buffer(psource, (rows, columns), dtype)
-        target = T.match_buffer(ptarget, (blocks, columns, LANES), dtype)
+        target = T.match_buffer(
+            ptarget, (*_lead(blocks, columns, _parts(pairs), pairs), LANES), dtype
+        )
         for b in T.parallel(blocks):
-            for c, lane in T.grid(columns, LANES):
-                target[b, c, lane] = T.cast(T.float32(0), dtype)
+            for c, part, lane in T.grid(columns, _parts(pairs), LANES):
+                target[(*_lead(b, c, part, pairs), lane)] = T.cast(T.float32(0), dtype)
                 if _present(b, lane, rows, pairs):
-                    target[b, c, lane] = source[_source_row(b, lane, rows, pairs), c]
+                    target[(*_lead(b, c, part, pairs), lane)] = source[
+                        _row(b, part, lane, rows, pairs), c
+                    ]
 
     return func.with_attr("global_symbol", name)

@@ -22,7 +22,7 @@ from ferrylm.runtime.rope import rope_tables
 from ferrylm.runtime.selection import choose_library
 
 DEFAULT_CONTEXT = 8192  # tokens at most, unless more are asked for
-DEFAULT_PAGE_SIZE = 64  # tokens
+DEFAULT_PAGE_SIZE = 32  # tokens
 _SPARE_BYTES = 64 << 20  # the interpreter and what else the process needs
 
 TokenIds = npt.NDArray[np.int32]

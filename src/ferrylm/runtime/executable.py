@@ -12,6 +12,8 @@ from ferrylm.runtime.artifact import Artifact
 from ferrylm.runtime.manifest import Library
 
 _RUNTIME_ONLY = "TVM_USE_RUNTIME_LIB"
+_MOST_THREADS = "TVM_NUM_THREADS"
+_BIG_CORES = 1  # TVM's mode that prefers the fastest cores
 _pool = threading.local()
 
 
@@ -68,12 +70,14 @@ class Executable:
 def use_threads(count: int) -> None:
     """Give the calling thread's kernels `count` worker threads, itself among them.
 
-    TVM keeps a pool for each thread that calls kernels, so every one of them must be told.
+    TVM keeps a pool for each thread that calls kernels, so every one of them must be told. Its
+    own limit is half of the processors, unless the environment says otherwise.
     """
     if getattr(_pool, "count", None) == count:
         return
     import tvm  # noqa: F401  (it registers the function)
     import tvm_ffi
 
-    tvm_ffi.get_global_func("runtime.config_threadpool")(1, count)
+    os.environ[_MOST_THREADS] = str(count)
+    tvm_ffi.get_global_func("runtime.config_threadpool")(_BIG_CORES, count)
     _pool.count = count
