@@ -24,7 +24,9 @@ class Arena:
     """
 
     def __init__(self, size_bytes: int) -> None:
-        memory = mmap.mmap(-1, size_bytes + _HUGE_PAGE_BYTES)
+        # Private, because the system gives shared memory no huge pages.
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        memory = mmap.mmap(-1, size_bytes + _HUGE_PAGE_BYTES, flags=flags)
         with contextlib.suppress(OSError, AttributeError):
             memory.madvise(mmap.MADV_HUGEPAGE)
         everything = np.frombuffer(memory, np.uint8)
