@@ -66,7 +66,13 @@ def test_logits_keep_the_gate_of_their_arithmetic(artifact: Artifact, engine: An
         assert gates.beyond_expected(measured, gate.summarize(gates.join(rounded))) is None
 
 
-def test_greedy_text_follows_the_golden_up_to_its_first_near_tie(engine: Any) -> None:
+def test_greedy_text_follows_the_golden_up_to_its_first_near_tie(
+    artifact: Artifact, engine: Any
+) -> None:
+    stored = artifact.manifest.quantization
+    # The golden's weights are Q4_1 with a Q8_0 embedding; these schemes hold them without loss.
+    if stored.body not in ("q4f16", "q0f32") or stored.head not in ("q8f16", "q0f32"):
+        pytest.skip(f"{stored.body} with a head in {stored.head} is not the golden's model")
     ignored_gap = gate_of(engine).ignored_gap
     traces = json.loads((GOLDEN / "smollm2_greedy.json").read_text())["traces"]
     for trace in traces:
