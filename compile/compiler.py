@@ -174,9 +174,7 @@ def _weights(
     if options.weights == "random":
         tensors = tuple(TensorEntry(s.name, s.dtype, s.shape, None) for s in specs)
         return Weights("random", options.seed, (), tensors)
-    files, tensors = writer.add_weights(
-        plan_weights(specs), encoded(weights, source, progress)
-    )
+    files, tensors = writer.add_weights(plan_weights(specs), encoded(weights, source, progress))
     return Weights("stored", None, files, tensors)
 
 
@@ -211,5 +209,3 @@ def _manifest(
         golden=None,
         artifact_id="",
     )
-
-

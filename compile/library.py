@@ -57,9 +57,7 @@ def build_cpu_library(
     target = tvm.target.Target(profile.tvm_target())
     tiles = PREFILL_CHUNK // kernels.row_tile
     lowered = lower_relax({"tiles": tiles})
-    executable = relax.build(
-        module, target=target, relax_pipeline=lowered, tir_pipeline=PIPELINE
-    )
+    executable = relax.build(module, target=target, relax_pipeline=lowered, tir_pipeline=PIPELINE)
     code = _export(executable, profile.machine)
     return BuiltLibrary(
         code=code,

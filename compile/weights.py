@@ -63,9 +63,7 @@ def canonical(
         scheme = head if weight.name in _HEAD else body
         minimum = scheme == "q4f16" and any(carries_minimum(part.encoding) for part in parts)
         schemes[weight.name] = scheme
-        storage[weight.name] = MatrixStorage(
-            weight.rows, weight.columns, _STORAGE[scheme], minimum
-        )
+        storage[weight.name] = MatrixStorage(weight.rows, weight.columns, _STORAGE[scheme], minimum)
     return CanonicalWeights(tuple(sources), schemes, storage)
 
 

@@ -1,10 +1,10 @@
 """The inputs of one step of a model, and the functions that a library offers.
 
-    tokens        int32 (tiles, rows of a tile)
-    positions     int32 (M,), -1 for a row of padding
-    block_tables  int32 (S, W), page numbers; S = 1 in prefill
-    cos, sin      float32 (C, D / 2)
-    keys, values  one pool a layer, updated in place
+tokens        int32 (tiles, rows of a tile)
+positions     int32 (M,), -1 for a row of padding
+block_tables  int32 (S, W), page numbers; S = 1 in prefill
+cos, sin      float32 (C, D / 2)
+keys, values  one pool a layer, updated in place
 """
 
 from __future__ import annotations

@@ -133,6 +133,6 @@ def _rewrite(loop: Any) -> Any:
 
 
 @tvm.tirx.transform.prim_func_pass(opt_level=0)  # type: ignore[untyped-decorator]
-def LowerMarkedNests(func: Any, _mod: Any, _context: Any) -> Any:  # noqa: N802
+def LowerMarkedNests(func: Any, _mod: Any, _context: Any) -> Any:
     """Put instructions where a schedule has marked a loop; runs on flat buffers."""
     return func.with_body(structural_map(func.body, (tirx.For, _rewrite)))

@@ -1,4 +1,4 @@
-# mypy: disable-error-code="untyped-decorator,no-untyped-def"
+# mypy: disable-error-code="untyped-decorator,no-untyped-def,valid-type"
 """RMSNorm and quantization of activations, on CPUs.
 
 computes  norm      y[m, k] = x[m, k] / sqrt(mean(x[m]^2) + eps) * gain[k]
@@ -96,9 +96,7 @@ def norm(rows: Rows, width: int, eps: float) -> Any:
                 y[m, width // LANES * LANES + k] = T.float32(0)
             for k in T.serial(width % LANES):
                 y[m, width // LANES * LANES + k] = (
-                    x[m, width // LANES * LANES + k]
-                    * total[0]
-                    * gain[width // LANES * LANES + k]
+                    x[m, width // LANES * LANES + k] * total[0] * gain[width // LANES * LANES + k]
                 )
 
     return func
@@ -111,9 +109,7 @@ def norm_quantize(rows: Rows, width: int, eps: float) -> Any:
     full, rest = width // GROUP, width % GROUP
 
     @T.prim_func(s_tir=True, private=True)
-    def func(
-        px: T.handle, gain: T.Buffer((width,), "float32"), pcodes: T.handle, pterms: T.handle
-    ):
+    def func(px: T.handle, gain: T.Buffer((width,), "float32"), pcodes: T.handle, pterms: T.handle):
         T.func_attr({"tirx.noalias": True})
         x = T.match_buffer(px, (extent, padded(width)), "float32")
         codes = T.match_buffer(pcodes, (extent, groups(width), GROUP), "int8")

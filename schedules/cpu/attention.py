@@ -95,9 +95,7 @@ def softmax_block(scores, largest, sums, output, shape):  # noqa: D103
             half[lane] = T.max(half[lane], half[8 + lane])
         for lane in T.vectorized(4):
             half[lane] = T.max(half[lane], half[4 + lane])
-        factor[0] = T.max(
-            T.max(T.max(half[0], half[1]), T.max(half[2], half[3])), largest[r]
-        )
+        factor[0] = T.max(T.max(T.max(half[0], half[1]), T.max(half[2], half[3])), largest[r])
         factor[1] = exp(largest[r] - factor[0])
         largest[r] = factor[0]
         for lane in T.vectorized(TOKENS):
@@ -137,7 +135,9 @@ def attend_chunk(  # noqa: D103
     q, keys, values, tables, positions, row0, head0, sequence, kv_head, first, last, page_size,
     largest, sums, output, shape,
 ):  # fmt: skip
-    scores = T.alloc_buffer((shape.query_tile * shape.query_heads, TOKENS), "float32", scope="local")
+    scores = T.alloc_buffer(
+        (shape.query_tile * shape.query_heads, TOKENS), "float32", scope="local"
+    )
     for r in T.serial(shape.query_tile * shape.query_heads):
         largest[r] = T.float32(_MASKED)
         for lane in T.vectorized(16):

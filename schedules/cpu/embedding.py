@@ -1,4 +1,4 @@
-# mypy: disable-error-code="untyped-decorator,no-untyped-def"
+# mypy: disable-error-code="untyped-decorator,no-untyped-def,valid-type"
 """Rows of the packed embedding, decoded, on CPUs; and the choice of one row.
 
 computes  embed   x[m, k] = w[tokens[m], k], zero for k >= H

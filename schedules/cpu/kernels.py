@@ -1,6 +1,6 @@
 """The CPU kernels as the model calls them: each method emits calls of scheduled functions.
 
-A `Kernels` belongs to one target. A model asks it for the parameters of its matrices (`Matrix`) and,
+They belong to one target. A model asks them for the parameters of its matrices (`Matrix`) and,
 inside a step, for the fused operations of a transformer layer; what is one kernel and what several
 is decided here.
 """
@@ -71,15 +71,12 @@ class CpuKernels:
         arithmetic = self.arithmetic if storage.storage in ("q4", "q8") else "f32"
         rows = 2 * padded(storage.rows // 2) if pairs else storage.rows
         return Matrix(
-            WeightFormat(
-                rows, storage.columns, storage.storage, storage.minimum, arithmetic, pairs
-            )
+            WeightFormat(rows, storage.columns, storage.storage, storage.minimum, arithmetic, pairs)
         )
 
     def transform_functions(self, names: set[str]) -> dict[str, Any]:
         """Return the repacking functions of these names."""
-        table = pack.transforms()
-        return {name: table[name](name) for name in sorted(names)}
+        return {name: pack.transform(name) for name in sorted(names)}
 
     def rows(self, batch: int | None) -> Rows:
         """Return the rows of a decode step of `batch` sequences, or of a prefill chunk (None)."""

@@ -72,9 +72,10 @@ class WeightFormat:
         """A name part that tells formats apart."""
         return f"{self.storage}{'m' if self.minimum else ''}_{self.arithmetic}"
 
-    def place(self, block: Any, column: Any) -> tuple[Any, ...]:
-        """Return the leading indices of a block's group, or column, in a packed tensor."""
-        return (block // 2, column, block % 2) if self.pairs else (block, column)
+    def place(self, block: Any, column: Any, *inner: Any) -> tuple[Any, ...]:
+        """Return the indices of an element of a block's group, or column, in a packed tensor."""
+        lead = (block // 2, column, block % 2) if self.pairs else (block, column)
+        return lead + inner
 
     def tensors(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Return suffix -> (dtype, shape) of the packed tensors, in the order kernels take them."""

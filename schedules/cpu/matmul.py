@@ -74,11 +74,12 @@ def _integer_product(rows: Any, fmt: WeightFormat, signed: bool) -> tuple[list[T
 
     def term(b: Any, m: Any, lane: Any) -> Any:
         product = dot[b, m, q, lane].astype("float32") * x_terms[m, q, 0]
-        scale = weights["scale"][(*fmt.place(b, q), lane)].astype("float32")
+        scale = weights["scale"][fmt.place(b, q, lane)].astype("float32")
         if fmt.minimum:
-            return product * scale + weights["minimum"][(*fmt.place(b, q), lane)].astype(
-                "float32"
-            ) * x_terms[m, q, 1]
+            return (
+                product * scale
+                + weights["minimum"][fmt.place(b, q, lane)].astype("float32") * x_terms[m, q, 1]
+            )
         if bias:
             product = product - x_terms[m, q, 1] * T.float32(bias)
         return product * scale
@@ -99,7 +100,7 @@ def _weight_bytes(fmt: WeightFormat, codes: Tensor, signed: bool) -> tuple[Tenso
 
         def nibble(b: Any, q: Any, o: Any, i: Any) -> Any:
             shift = ((o % 2) * 4).astype("uint8")
-            value = (codes[(*fmt.place(b, q), o // 2, i)] >> shift) & T.uint8(15)
+            value = (codes[fmt.place(b, q, o // 2, i)] >> shift) & T.uint8(15)
             return value.astype(dtype) if signed else value
 
         bias = 0 if fmt.minimum else 8
@@ -108,12 +109,12 @@ def _weight_bytes(fmt: WeightFormat, codes: Tensor, signed: bool) -> tuple[Tenso
         return codes, 0
     if signed:
         signed_bytes = te.compute(
-            (nb, g, 8, 64), lambda b, q, o, i: codes[(*fmt.place(b, q), o, i)], name="unpack"
+            (nb, g, 8, 64), lambda b, q, o, i: codes[fmt.place(b, q, o, i)], name="unpack"
         )
         return signed_bytes, 0
 
     def biased(b: Any, q: Any, o: Any, i: Any) -> Any:
-        return codes[(*fmt.place(b, q), o, i)].astype("uint8") ^ T.uint8(128)
+        return codes[fmt.place(b, q, o, i)].astype("uint8") ^ T.uint8(128)
 
     return te.compute((nb, g, 8, 64), biased, name="unpack"), 128
 
@@ -139,16 +140,16 @@ def _float_product(rows: Any, fmt: WeightFormat) -> tuple[list[Tensor], Tensor]:
 
 def _decoded(fmt: WeightFormat, weights: dict[str, Tensor], b: Any, k: Any, lane: Any) -> Any:
     if not fmt.grouped:
-        return weights["weight"][(*fmt.place(b, k), lane)].astype("float32")
+        return weights["weight"][fmt.place(b, k, lane)].astype("float32")
     q, i = k // 32, k % 32
     codes = weights["codes"]
-    scale = weights["scale"][(*fmt.place(b, q), lane)].astype("float32")
+    scale = weights["scale"][fmt.place(b, q, lane)].astype("float32")
     if fmt.storage == "q8":
-        return scale * codes[(*fmt.place(b, q), i, lane)].astype("float32")
+        return scale * codes[fmt.place(b, q, i, lane)].astype("float32")
     shift = (8 * (i % 4) + 4 * ((i % 8) // 4)).astype("uint32")
-    code = ((codes[(*fmt.place(b, q), i // 8, lane)] >> shift) & T.uint32(15)).astype("int32")
+    code = ((codes[fmt.place(b, q, i // 8, lane)] >> shift) & T.uint32(15)).astype("int32")
     if fmt.minimum:
-        minimum = weights["minimum"][(*fmt.place(b, q), lane)].astype("float32")
+        minimum = weights["minimum"][fmt.place(b, q, lane)].astype("float32")
         return scale * code.astype("float32") + minimum
     return scale * (code - 8).astype("float32")
 

@@ -11,6 +11,7 @@ mapping   row blocks in parallel
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tvm.script import tirx as T
@@ -26,19 +27,11 @@ def transform_name(fmt: WeightFormat, suffix: str) -> str:
     return f"pack_{kind}{'_pairs' if fmt.pairs else ''}"
 
 
-def transforms() -> dict[str, Callable[[str], Any]]:
-    """Return every repacking function by name; each is called with its own name."""
-    table: dict[str, Callable[[str], Any]] = {}
-    for pairs in (False, True):
-        end = "_pairs" if pairs else ""
-        table[f"pack_q4_int8{end}"] = lambda name, p=pairs: _pack_q4_bytes(name, p)
-        table[f"pack_q4_f32{end}"] = lambda name, p=pairs: _pack_q4_words(name, p)
-        table[f"pack_q8_int8{end}"] = lambda name, p=pairs: _pack_q8_bytes(name, p)
-        table[f"pack_q8_f32{end}"] = lambda name, p=pairs: _pack_q8_columns(name, p)
-        table[f"pack_group{end}"] = lambda name, p=pairs: _pack_columns(name, p, "float16")
-        table[f"pack_f16{end}"] = lambda name, p=pairs: _pack_columns(name, p, "float16")
-        table[f"pack_f32{end}"] = lambda name, p=pairs: _pack_columns(name, p, "float32")
-    return table
+def transform(name: str) -> Any:
+    """Return the repacking function (canonical, packed) of a name that `transform_name` gave."""
+    kind = name.removeprefix("pack_")
+    pairs = kind.endswith("_pairs")
+    return _MAKERS[kind.removesuffix("_pairs")](name, pairs)
 
 
 def _parts(pairs: bool) -> int:
@@ -54,8 +47,11 @@ def _present(b: Expression, lane: Expression, rows: Expression, pairs: bool) -> 
     return b * LANES + lane < rows // _parts(pairs)
 
 
-def _lead(b: Expression, g: Expression, part: Expression, pairs: bool) -> tuple[Any, ...]:
-    return (b, g, part) if pairs else (b, g)
+def _at(
+    pairs: bool, b: Expression, g: Expression, part: Expression, *inner: Expression
+) -> tuple[Any, ...]:
+    """Return the indices, or with sizes the shape, of a packed tensor."""
+    return (b, g, part, *inner) if pairs else (b, g, *inner)
 
 
 def _nibbles(codes: Any, row: Expression, g: Expression, o: Expression, j: Expression) -> Any:
@@ -74,14 +70,12 @@ def _pack_q4_bytes(name: str, pairs: bool) -> Any:
         T.func_attr({"tirx.noalias": True})
         rows, groups, blocks = T.int32(), T.int32(), T.int32()
         source = T.match_buffer(psource, (rows, groups * 16), "uint8")
-        target = T.match_buffer(
-            ptarget, (*_lead(blocks, groups, _parts(pairs), pairs), 4, 64), "uint8"
-        )
+        target = T.match_buffer(ptarget, _at(pairs, blocks, groups, _parts(pairs), 4, 64), "uint8")
         for b in T.parallel(blocks):
             for g, part, o, lane, j in T.grid(groups, _parts(pairs), 4, LANES, 4):
-                target[(*_lead(b, g, part, pairs), o, lane * 4 + j)] = T.uint8(0)
+                target[_at(pairs, b, g, part, o, lane * 4 + j)] = T.uint8(0)
                 if _present(b, lane, rows, pairs):
-                    target[(*_lead(b, g, part, pairs), o, lane * 4 + j)] = _nibbles(
+                    target[_at(pairs, b, g, part, o, lane * 4 + j)] = _nibbles(
                         source, _row(b, part, lane, rows, pairs), g, o, j
                     )
 
@@ -95,15 +89,15 @@ def _pack_q4_words(name: str, pairs: bool) -> Any:
         rows, groups, blocks = T.int32(), T.int32(), T.int32()
         source = T.match_buffer(psource, (rows, groups * 16), "uint8")
         target = T.match_buffer(
-            ptarget, (*_lead(blocks, groups, _parts(pairs), pairs), 4, LANES), "uint32"
+            ptarget, _at(pairs, blocks, groups, _parts(pairs), 4, LANES), "uint32"
         )
         for b in T.parallel(blocks):
             for g, part, o, lane in T.grid(groups, _parts(pairs), 4, LANES):
-                target[(*_lead(b, g, part, pairs), o, lane)] = T.uint32(0)
+                target[_at(pairs, b, g, part, o, lane)] = T.uint32(0)
                 if _present(b, lane, rows, pairs):
                     for j in T.serial(4):
-                        target[(*_lead(b, g, part, pairs), o, lane)] = T.bitwise_or(
-                            target[(*_lead(b, g, part, pairs), o, lane)],
+                        target[_at(pairs, b, g, part, o, lane)] = T.bitwise_or(
+                            target[_at(pairs, b, g, part, o, lane)],
                             T.shift_left(
                                 T.cast(
                                     _nibbles(source, _row(b, part, lane, rows, pairs), g, o, j),
@@ -122,14 +116,12 @@ def _pack_q8_bytes(name: str, pairs: bool) -> Any:
         T.func_attr({"tirx.noalias": True})
         rows, groups, blocks = T.int32(), T.int32(), T.int32()
         source = T.match_buffer(psource, (rows, groups * 32), "int8")
-        target = T.match_buffer(
-            ptarget, (*_lead(blocks, groups, _parts(pairs), pairs), 8, 64), "int8"
-        )
+        target = T.match_buffer(ptarget, _at(pairs, blocks, groups, _parts(pairs), 8, 64), "int8")
         for b in T.parallel(blocks):
             for g, part, o, lane, j in T.grid(groups, _parts(pairs), 8, LANES, 4):
-                target[(*_lead(b, g, part, pairs), o, lane * 4 + j)] = T.int8(0)
+                target[_at(pairs, b, g, part, o, lane * 4 + j)] = T.int8(0)
                 if _present(b, lane, rows, pairs):
-                    target[(*_lead(b, g, part, pairs), o, lane * 4 + j)] = source[
+                    target[_at(pairs, b, g, part, o, lane * 4 + j)] = source[
                         _row(b, part, lane, rows, pairs), g * 32 + o * 4 + j
                     ]
 
@@ -143,13 +135,13 @@ def _pack_q8_columns(name: str, pairs: bool) -> Any:
         rows, groups, blocks = T.int32(), T.int32(), T.int32()
         source = T.match_buffer(psource, (rows, groups * 32), "int8")
         target = T.match_buffer(
-            ptarget, (*_lead(blocks, groups, _parts(pairs), pairs), 32, LANES), "int8"
+            ptarget, _at(pairs, blocks, groups, _parts(pairs), 32, LANES), "int8"
         )
         for b in T.parallel(blocks):
             for g, part, c, lane in T.grid(groups, _parts(pairs), 32, LANES):
-                target[(*_lead(b, g, part, pairs), c, lane)] = T.int8(0)
+                target[_at(pairs, b, g, part, c, lane)] = T.int8(0)
                 if _present(b, lane, rows, pairs):
-                    target[(*_lead(b, g, part, pairs), c, lane)] = source[
+                    target[_at(pairs, b, g, part, c, lane)] = source[
                         _row(b, part, lane, rows, pairs), g * 32 + c
                     ]
 
@@ -162,15 +154,24 @@ def _pack_columns(name: str, pairs: bool, dtype: str) -> Any:
         T.func_attr({"tirx.noalias": True})
         rows, columns, blocks = T.int32(), T.int32(), T.int32()
         source = T.match_buffer(psource, (rows, columns), dtype)
-        target = T.match_buffer(
-            ptarget, (*_lead(blocks, columns, _parts(pairs), pairs), LANES), dtype
-        )
+        target = T.match_buffer(ptarget, _at(pairs, blocks, columns, _parts(pairs), LANES), dtype)
         for b in T.parallel(blocks):
             for c, part, lane in T.grid(columns, _parts(pairs), LANES):
-                target[(*_lead(b, c, part, pairs), lane)] = T.cast(T.float32(0), dtype)
+                target[_at(pairs, b, c, part, lane)] = T.cast(T.float32(0), dtype)
                 if _present(b, lane, rows, pairs):
-                    target[(*_lead(b, c, part, pairs), lane)] = source[
+                    target[_at(pairs, b, c, part, lane)] = source[
                         _row(b, part, lane, rows, pairs), c
                     ]
 
     return func.with_attr("global_symbol", name)
+
+
+_MAKERS: dict[str, Callable[[str, bool], Any]] = {
+    "q4_int8": _pack_q4_bytes,
+    "q4_f32": _pack_q4_words,
+    "q8_int8": _pack_q8_bytes,
+    "q8_f32": _pack_q8_columns,
+    "group": partial(_pack_columns, dtype="float16"),
+    "f16": partial(_pack_columns, dtype="float16"),
+    "f32": partial(_pack_columns, dtype="float32"),
+}

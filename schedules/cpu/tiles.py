@@ -1,7 +1,7 @@
 """Tiles of the CPU kernels, as data.
 
-Keys are (profile, arithmetic, rows of a tile); chosen by hand on a Zen 5 core (AVX-512 and AVX2) with
-`scripts/time_matmul.py`; aarch64 has the same number of registers as AVX-512, a quarter as wide.
+Keys are (profile, arithmetic, rows of a tile). Those of x86-64 were chosen by hand on a Zen 5 core
+with `scripts/time_kernels.py`. Those of aarch64 are a guess from its 32 registers of 16 bytes.
 """
 
 from __future__ import annotations

@@ -83,9 +83,7 @@ class Engine:
         self._prefill = self._executable.step("prefill")
         self._score = self._executable.step("score")
         self._decode = {b: self._executable.step(f"decode_{b}") for b in library.decode_batches}
-        self._parameters = _tuple(
-            load_parameters(artifact, library, self._executable, progress)
-        )
+        self._parameters = _tuple(load_parameters(artifact, library, self._executable, progress))
         tables = rope_tables(model.rope, model.head_dim, pool.context, model.context_length)
         self._rope = [as_tensor(aligned(table)) for table in tables]
         self._keys = _tuple([as_tensor(keys) for keys in pool.keys])
@@ -105,12 +103,13 @@ class Engine:
         Raises UsageError for no token or one that is not in the vocabulary,
         ContextOverflowError.
         """
-        last = None
+        last: Logits | None = None
         for chunk in self._chunks(sequence, token_ids):
             row = as_tensor(aligned(np.array([len(chunk) - 1], np.int32)))
             last = self._run_chunk(self._prefill, sequence, chunk, [row])
         assert last is not None, "there is at least one chunk"
-        return last[0, : self.vocab_size].copy()
+        final: Logits = last[0, : self.vocab_size].copy()
+        return final
 
     def score(self, token_ids: TokenIds) -> Logits:
         """Return float32 (tokens, vocab): the logits after each token of a text of its own."""

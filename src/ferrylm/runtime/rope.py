@@ -14,7 +14,9 @@ Floats = npt.NDArray[np.float64]
 Table = npt.NDArray[np.float32]
 
 
-def rope_tables(rope: RopeConfig, head_dim: int, positions: int, context: int) -> tuple[Table, Table]:
+def rope_tables(
+    rope: RopeConfig, head_dim: int, positions: int, context: int
+) -> tuple[Table, Table]:
     """Return cos and sin, float32 (positions, head_dim / 2), of position times frequency.
 
     `context` is the model's own context length, which yarn falls back on when it has no factor.
