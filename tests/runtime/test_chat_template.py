@@ -99,6 +99,7 @@ def test_a_template_may_refuse_its_messages(made: Any) -> None:
         ("{{ missing.attribute }}", "undefined"),
         ("{% include '/etc/passwd' %}", "loader"),
         ("{{ 1 / 0 }}", "ZeroDivisionError"),
+        ("{{ messages.append(messages[0]) }}", "unsafe"),
         ("{{ messages | nofilter }}", "nofilter"),
         ("\ud800{{ 1 / 0 }}", "failed"),
     ],

@@ -15,7 +15,8 @@ from hypothesis.extra import numpy as hnp
 
 from ferrylm.errors import NumericError
 from ferrylm.runtime.likeliest import likeliest
-from ferrylm.runtime.sampler import Sampler, candidates
+from ferrylm.runtime.penalties import Penalties
+from ferrylm.runtime.sampler import Sampler, candidates, index_at
 from ferrylm.runtime.sampling_options import SamplingSettings
 
 PLAIN = SamplingSettings(
@@ -141,36 +142,50 @@ def test_extreme_penalties_do_not_overflow() -> None:
     presence=st.floats(-2, 2),
     frequency=st.floats(-2, 2),
     bias=st.dictionaries(st.integers(0, 11), st.floats(-100, 100), max_size=3),
+    answer=st.lists(st.integers(0, 11), max_size=6),
 )
 @settings(max_examples=200, deadline=None)
 def test_penalties_follow_their_published_formulas(
     logits: Logits, prompt: list[int], penalty: float, presence: float, frequency: float,
-    bias: dict[int, float],
+    bias: dict[int, float], answer: list[int],
 ) -> None:  # fmt: skip
-    """Repetition: transformers; presence and frequency: OpenAI, over the answer only.
-
-    A greedy sampler shows the adjusted logits only by their largest: so the reference takes
-    part in every step.
-    """
+    """Repetition: transformers, over prompt and answer; the others: OpenAI, over the answer."""
     changed = replace(
-        PLAIN, temperature=0.0, repetition_penalty=penalty, presence_penalty=presence,
+        PLAIN, repetition_penalty=penalty, presence_penalty=presence,
         frequency_penalty=frequency, logit_bias=bias,
     )  # fmt: skip
-    sampler = Sampler(changed, 12, prompt)
-    answer: list[int] = []
-    for _ in range(6):
-        wanted = logits.astype(np.float64)
-        for token in {*prompt, *answer}:
-            wanted[token] = (
-                wanted[token] / penalty if wanted[token] > 0 else wanted[token] * penalty
-            )
-        for token in set(answer):
-            wanted[token] -= presence + frequency * answer.count(token)
-        for token, value in bias.items():
-            wanted[token] += value
-        drawn = sampler.draw(logits).token_id
-        assert wanted[drawn] >= wanted.max() - 1e-4
-        answer.append(drawn)
+    penalties = Penalties(changed, 12, prompt)
+    for token in answer:
+        penalties.record(token)
+    wanted = logits.astype(np.float64)
+    for token in {*prompt, *answer}:
+        wanted[token] = wanted[token] / penalty if wanted[token] > 0 else wanted[token] * penalty
+    for token in set(answer):
+        wanted[token] -= presence + frequency * answer.count(token)
+    for token, value in bias.items():
+        wanted[token] += value
+    np.testing.assert_allclose(penalties.adjusted(logits), wanted, rtol=1e-6, atol=3e-5)
+
+
+def test_the_sampler_draws_from_penalized_logits() -> None:
+    """Greedy draws go round the tokens, each taken once less eagerly than before."""
+    logits = np.array([1.0, 0.9, 0.8, -5.0], dtype=np.float32)
+    sampler = Sampler(replace(PLAIN, temperature=0.0, frequency_penalty=0.5), 4, [])
+    assert [sampler.draw(logits).token_id for _ in range(7)] == [0, 1, 2, 0, 1, 2, 0]
+    biased = Sampler(replace(PLAIN, temperature=0.0, logit_bias={3: 10.0}), 4, [])
+    assert biased.draw(logits).token_id == 3
+    repeated = Sampler(replace(PLAIN, temperature=0.0, repetition_penalty=2.0), 4, [0])
+    assert [repeated.draw(logits).token_id for _ in range(3)] == [1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("uniform", "index"),
+    [(0.0, 1), (0.2499, 1), (0.25, 3), (0.5, 3), (math.nextafter(1.0, 0.0), 3)],
+)
+def test_a_draw_falls_on_the_share_of_its_token_and_never_on_weight_0(
+    uniform: float, index: int
+) -> None:
+    assert index_at(np.array([0.0, 1.0, 0.0, 3.0, 0.0]), uniform) == index
 
 
 def draws(seed: int, count: int = 50) -> list[int]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ferrylm.errors import NumericError
 from ferrylm.runtime.likeliest import fewest_with_mass, likeliest, smallest_count
+from ferrylm.runtime.penalties import Penalties
 from ferrylm.runtime.sampling_options import SamplingSettings
 
 Ids = npt.NDArray[np.intp]
@@ -17,7 +18,6 @@ Logits = npt.NDArray[np.float32]
 Weights = npt.NDArray[np.float64]
 
 _LOWEST_TEMPERATURE = 1e-30  # a float32 divisor above 0; any gap between logits is final here
-_LARGEST = np.finfo(np.float32).max
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,7 @@ class Sampler:
         self._settings = settings
         self._vocab_size = vocab_size
         self._random = np.random.Generator(np.random.PCG64(settings.seed))
-        self._bias_ids = np.array(list(settings.logit_bias.keys()), dtype=np.intp)
-        self._bias = np.array(list(settings.logit_bias.values()), dtype=np.float32)
-        self._repeats = settings.repetition_penalty != 1.0
-        self._counts_answer = settings.presence_penalty != 0 or settings.frequency_penalty != 0
-        self._seen = np.zeros(vocab_size if self._repeats else 0, dtype=np.bool_)
-        self._counts = np.zeros(vocab_size if self._counts_answer else 0, dtype=np.int32)
-        if self._repeats:
-            self._seen[np.fromiter(prompt_ids, dtype=np.intp)] = True
+        self._penalties = Penalties(settings, vocab_size, prompt_ids)
 
     def draw(self, logits: Logits) -> Draw:
         """Draw the next token from float32 [vocab_size] logits, which are left as they are.
@@ -71,13 +64,13 @@ class Sampler:
         Raises NumericError if one of them is not a finite number: no token ever comes of those.
         """
         self._check(logits)
-        adjusted = self._adjust(logits)
+        adjusted = self._penalties.adjusted(logits)
         if self._settings.temperature == 0:
             token_id = int(np.argmax(adjusted))
         else:
             ids, weights = candidates(adjusted, self._settings)
-            token_id = int(ids[_position(weights, self._random.random())])
-        self._record(token_id)
+            token_id = int(ids[index_at(weights, self._random.random())])
+        self._penalties.record(token_id)
         if not self._settings.logprobs:
             return Draw(token_id, None, ())
         return self._with_logprobs(token_id, logits)
@@ -98,32 +91,6 @@ class Sampler:
                 wanted="finite logits",
                 fix="run ferry verify on the artifact; the sequence was ended",
             )
-
-    def _adjust(self, logits: Logits) -> Logits:
-        """Return logits with penalties and bias; the same array where there are none."""
-        if not (self._repeats or self._counts_answer or self._bias_ids.size):
-            return logits
-        settings = self._settings
-        adjusted: Logits = logits.copy()
-        with np.errstate(over="ignore", under="ignore"):
-            if self._repeats:
-                seen = logits[self._seen].astype(np.float64)
-                penalty = settings.repetition_penalty
-                adjusted[self._seen] = np.where(seen > 0, seen / penalty, seen * penalty)
-            if self._counts_answer:
-                ids = np.flatnonzero(self._counts)
-                penalties = settings.frequency_penalty * self._counts[ids]
-                adjusted[ids] -= (penalties + settings.presence_penalty).astype(np.float32)
-            adjusted[self._bias_ids] += self._bias
-        # An extreme penalty may overflow: two infinite logits would make a NaN of their difference.
-        np.clip(adjusted, -_LARGEST, _LARGEST, out=adjusted)
-        return adjusted
-
-    def _record(self, token_id: int) -> None:
-        if self._repeats:
-            self._seen[token_id] = True
-        if self._counts_answer:
-            self._counts[token_id] += 1
 
     def _with_logprobs(self, token_id: int, logits: Logits) -> Draw:
         wide = logits.astype(np.float64)
@@ -167,8 +134,8 @@ def _weights(logits: Logits, temperature: float) -> Weights:
     return weights
 
 
-def _position(weights: Weights, uniform: float) -> int:
-    """Return the index that a uniform number of [0, 1) falls on; never one of weight 0."""
+def index_at(weights: Weights, uniform: float) -> int:
+    """Return the index that a number of [0, 1) falls on; never one of weight 0."""
     sums = np.cumsum(weights)
     index = int(np.searchsorted(sums, uniform * sums[-1], side="right"))
     # Rounding may carry the product up to the last sum itself: the last token that adds to it.
