@@ -64,8 +64,9 @@ def compile_model(
         _check_source(source, options)
         config = model_config(source.config, options.context_length)
         family = FAMILIES[config.family]
+        head = options.head(tied_embedding=config.tied_embedding)
         weights = canonical(
-            family.canonical_weights(config), source, options.quantization, options.head
+            family.canonical_weights(config), source, options.quantization, head
         )
         tokenizer = _tokenizer(source.tokenizer, writer)
         with stages.measure("libraries"):
@@ -198,7 +199,7 @@ def _manifest(
         model=config,
         quantization=Quantization(
             body=options.quantization,
-            head=options.head,
+            head=options.head(tied_embedding=config.tied_embedding),
             group_size=GROUP_SIZE,
             bits_per_weight=round(stored_bits / weights.parameter_count, 4),
         ),

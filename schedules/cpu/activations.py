@@ -2,9 +2,11 @@
 """RMSNorm and quantization of activations, on CPUs.
 
 computes  norm      y[m, k] = x[m, k] / sqrt(mean(x[m]^2) + eps) * gain[k]
-          quantize  per group of 32: scale = max|v| / 127, code = round(v / scale), half to even
-shapes    x float32 (M, padded(H, 16)); gain float32 (H,); codes int8 (M, G, 32); terms float32
-          (M, G, 2) = scale, scale * sum(codes); columns at and beyond H count as zero
+          quantize  per group of 32: scale = max|v| / L, value = round(v / scale), half to even
+                    int8   L = 127, the code is the value
+                    int16  L = 127 * 254 + 126, value = 254 * first code + second code
+shapes    x float32 (M, padded(H, 16)); gain float32 (H,); codes int8 (M, G, P * 32); terms float32
+          (M, G, 2) = scale, scale * sum(values); columns at and beyond H count as zero
 mapping   rows in parallel when there are many; 16 lanes along a row
 traffic   x once, the result once: all of it in the caches
 """
@@ -15,10 +17,12 @@ from typing import Any
 
 from tvm.script import tirx as T
 
-from ferrylm.schedules.cpu.layout import GROUP, LANES, groups, padded
+from ferrylm.schedules.cpu.layout import GROUP, LANES, RADIX, groups, padded
 from ferrylm.schedules.cpu.rows import Rows
 
 PARALLEL_ROWS = 8
+# Of a quantized value, by its number of codes; at 127.5 * RADIX the first code would round to 128.
+_LARGEST = {1: 127, 2: 127 * RADIX + 126}
 
 
 def row_loop(rows: Rows) -> Any:
@@ -42,7 +46,24 @@ def sum_of_squares(x, m, width: int, total):  # noqa: D103
 
 
 @T.inline
-def quantize_group(values, m, g, codes, terms):  # noqa: D103
+def store_codes(rounded, m, g, codes, parts):  # noqa: D103
+    if parts == 2:
+        high = T.alloc_buffer((GROUP,), "int32", scope="local")
+        for lane in T.vectorized(GROUP):
+            high[lane] = T.cast(
+                T.nearbyint(T.cast(rounded[lane], "float32") * T.float32(1 / RADIX)), "int32"
+            )
+        for lane in T.vectorized(GROUP):
+            codes[m, g, lane] = T.cast(high[lane], "int8")
+        for lane in T.vectorized(GROUP):
+            codes[m, g, GROUP + lane] = T.cast(rounded[lane] - high[lane] * RADIX, "int8")
+    else:
+        for lane in T.vectorized(GROUP):
+            codes[m, g, lane] = T.cast(rounded[lane], "int8")
+
+
+@T.inline
+def quantize_group(values, m, g, codes, terms, parts):  # noqa: D103
     largest = T.alloc_buffer((LANES,), "float32", scope="local")
     rounded = T.alloc_buffer((GROUP,), "int32", scope="local")
     sums = T.alloc_buffer((LANES,), "int32", scope="local")
@@ -56,20 +77,21 @@ def quantize_group(values, m, g, codes, terms):  # noqa: D103
         largest[lane] = T.max(largest[lane], largest[2 + lane])
     largest[0] = T.max(largest[0], largest[1])
     # A group of zeros has scale 0; the guard keeps its codes 0 instead of NaN.
-    largest[1] = T.float32(127) / T.max(largest[0], T.float32(1e-30))
+    largest[1] = T.float32(_LARGEST[parts]) / T.max(largest[0], T.float32(1e-30))
     for lane in T.vectorized(GROUP):
         rounded[lane] = T.cast(T.nearbyint(values[lane] * largest[1]), "int32")
-    for lane in T.vectorized(GROUP):
-        codes[m, g, lane] = T.cast(rounded[lane], "int8")
+    store_codes(rounded, m, g, codes, parts)
     for lane in T.vectorized(16):
         sums[lane] = rounded[lane] + rounded[16 + lane]
     for lane in T.vectorized(8):
         sums[lane] = sums[lane] + sums[8 + lane]
     for lane in T.vectorized(4):
         sums[lane] = sums[lane] + sums[4 + lane]
-    terms[m, g, 0] = largest[0] * T.float32(1 / 127)
+    terms[m, g, 0] = largest[0] * T.float32(1 / _LARGEST[parts])
     terms[m, g, 1] = (
-        largest[0] * T.float32(1 / 127) * T.cast(sums[0] + sums[1] + sums[2] + sums[3], "float32")
+        largest[0]
+        * T.float32(1 / _LARGEST[parts])
+        * T.cast(sums[0] + sums[1] + sums[2] + sums[3], "float32")
     )
 
 
@@ -102,8 +124,8 @@ def norm(rows: Rows, width: int, eps: float) -> Any:
     return func
 
 
-def norm_quantize(rows: Rows, width: int, eps: float) -> Any:
-    """Return the PrimFunc (x, gain, codes, terms) of RMSNorm followed by quantization."""
+def norm_quantize(rows: Rows, width: int, eps: float, parts: int) -> Any:
+    """Return the PrimFunc (x, gain, codes, terms) of RMSNorm, then quantization to P codes."""
     parallel = row_loop(rows)
     extent = rows.symbol()
     full, rest = width // GROUP, width % GROUP
@@ -112,7 +134,7 @@ def norm_quantize(rows: Rows, width: int, eps: float) -> Any:
     def func(px: T.handle, gain: T.Buffer((width,), "float32"), pcodes: T.handle, pterms: T.handle):
         T.func_attr({"tirx.noalias": True})
         x = T.match_buffer(px, (extent, padded(width)), "float32")
-        codes = T.match_buffer(pcodes, (extent, groups(width), GROUP), "int8")
+        codes = T.match_buffer(pcodes, (extent, groups(width), parts * GROUP), "int8")
         terms = T.match_buffer(pterms, (extent, groups(width), 2), "float32")
         for m in parallel(extent):
             total = T.alloc_buffer((1,), "float32", scope="local")
@@ -122,19 +144,19 @@ def norm_quantize(rows: Rows, width: int, eps: float) -> Any:
             for g in T.serial(full):
                 for lane in T.vectorized(GROUP):
                     values[lane] = x[m, g * GROUP + lane] * total[0] * gain[g * GROUP + lane]
-                quantize_group(values, m, g, codes, terms)
+                quantize_group(values, m, g, codes, terms, parts)
             if rest > 0:
                 for lane in T.vectorized(GROUP):
                     values[lane] = T.float32(0)
                 for lane in T.serial(rest):
                     values[lane] = x[m, full * GROUP + lane] * total[0] * gain[full * GROUP + lane]
-                quantize_group(values, m, full, codes, terms)
+                quantize_group(values, m, full, codes, terms, parts)
 
     return func
 
 
-def quantize(rows: Rows, width: int) -> Any:
-    """Return the PrimFunc (x, codes, terms) that quantizes rows of `width` columns."""
+def quantize(rows: Rows, width: int, parts: int) -> Any:
+    """Return the PrimFunc (x, codes, terms) that quantizes rows of `width` columns to P codes."""
     parallel = row_loop(rows)
     extent = rows.symbol()
     full, rest = width // GROUP, width % GROUP
@@ -143,19 +165,19 @@ def quantize(rows: Rows, width: int) -> Any:
     def func(px: T.handle, pcodes: T.handle, pterms: T.handle):
         T.func_attr({"tirx.noalias": True})
         x = T.match_buffer(px, (extent, padded(width)), "float32")
-        codes = T.match_buffer(pcodes, (extent, groups(width), GROUP), "int8")
+        codes = T.match_buffer(pcodes, (extent, groups(width), parts * GROUP), "int8")
         terms = T.match_buffer(pterms, (extent, groups(width), 2), "float32")
         for m in parallel(extent):
             values = T.alloc_buffer((GROUP,), "float32", scope="local")
             for g in T.serial(full):
                 for lane in T.vectorized(GROUP):
                     values[lane] = x[m, g * GROUP + lane]
-                quantize_group(values, m, g, codes, terms)
+                quantize_group(values, m, g, codes, terms, parts)
             if rest > 0:
                 for lane in T.vectorized(GROUP):
                     values[lane] = T.float32(0)
                 for lane in T.serial(rest):
                     values[lane] = x[m, full * GROUP + lane]
-                quantize_group(values, m, full, codes, terms)
+                quantize_group(values, m, full, codes, terms, parts)
 
     return func

@@ -24,11 +24,11 @@ Expression = Any
 def _code(fmt: WeightFormat, codes: Any, b: Expression, k: Expression, lane: Expression) -> Any:
     g, c = k // 32, k % 32
     if fmt.storage == "q8":
-        if fmt.arithmetic == "int8":
+        if fmt.integer:
             return T.cast(codes[b, g, c // 4, lane * 4 + c % 4], "int32")
         return T.cast(codes[b, g, c, lane], "int32")
     high = c % 8 // 4
-    if fmt.arithmetic == "int8":
+    if fmt.integer:
         byte = T.cast(codes[b, g, c // 8, lane * 4 + c % 4], "int32")
         nibble = T.bitwise_and(T.shift_right(byte, 4 * high), 15)
     else:

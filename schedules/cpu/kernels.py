@@ -57,7 +57,7 @@ class Matrix(nn.Module):  # type: ignore[misc]
 
 
 class CpuKernels:
-    """The kernels of one processor profile; `arithmetic` is int8 or f32 for grouped weights."""
+    """The kernels of one processor profile; `arithmetic` is that of grouped weights."""
 
     kv_page_multiple = attention.TOKENS
     row_tile = ROW_TILE
@@ -104,8 +104,8 @@ class CpuKernels:
         def make() -> Any:
             fmt, width = weight.fmt, weight.fmt.columns
             product = self._scheduled_matmul(rows, fmt, epilogue)
-            if fmt.arithmetic == "int8":
-                first = activations.norm_quantize(rows, width, eps)
+            if fmt.integer:
+                first = activations.norm_quantize(rows, width, eps, fmt.parts)
                 return concatenate(first, product, _QUANTIZED, ("codes", "terms"))
             first = activations.norm(rows, width, eps)
             return concatenate(first, product, {"x": "y"}, ("y",))
@@ -119,7 +119,7 @@ class CpuKernels:
             product = self._scheduled_matmul(rows, weight.fmt, "residual")
             if weight.fmt.arithmetic == "f32":
                 return product
-            first = activations.quantize(rows, weight.fmt.columns)
+            first = activations.quantize(rows, weight.fmt.columns, weight.fmt.parts)
             return concatenate(first, product, _QUANTIZED, ("codes", "terms"))
 
         return self._matmul(rows, "residual", make, [x], weight, "residual", [residual])

@@ -7,6 +7,7 @@ computes  y[m, n] = sum_k w[n, k] * x[m, k], then an epilogue:
 shapes    weights and activations as in layout.py; y float32 (M, padded(N, 16))
 int8      w = scale * (code - bias) or scale * code + minimum, x = x_scale * x_code; per group of
           32 columns an int32 dot product of bytes, then one multiply-add in f32
+int16     the same with two dot products, of the high and of the low codes of x
 f32       w is decoded to f32 and multiplied with unquantized activations
 traffic   the weights once per tile of rows; everything else stays in the caches
 
@@ -21,7 +22,7 @@ from typing import Any
 from tvm import te
 from tvm.script import tirx as T
 
-from ferrylm.schedules.cpu.layout import LANES, WeightFormat, blocks, groups, padded
+from ferrylm.schedules.cpu.layout import LANES, RADIX, WeightFormat, blocks, groups, padded
 from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.math import silu
 
@@ -37,7 +38,7 @@ def matmul(
     if epilogue not in EPILOGUES:
         raise ValueError(f"unknown epilogue {epilogue!r}")
     inputs: list[Tensor]
-    if fmt.arithmetic == "int8":
+    if fmt.integer:
         inputs, accumulator = _integer_product(rows.extent, fmt, signed_weights)
     else:
         inputs, accumulator = _float_product(rows.extent, fmt)
@@ -55,17 +56,17 @@ def _weights(fmt: WeightFormat) -> dict[str, Tensor]:
 
 def _integer_product(rows: Any, fmt: WeightFormat, signed: bool) -> tuple[list[Tensor], Tensor]:
     nb, g = blocks(fmt.rows), groups(fmt.columns)
-    x_codes = te.placeholder((rows, g, 32), "int8", name="x_codes")
+    x_codes = te.placeholder((rows, g, 32 * fmt.parts), "int8", name="x_codes")
     x_terms = te.placeholder((rows, g, 2), "float32", name="x_terms")
     weights = _weights(fmt)
     bytes_, bias = _weight_bytes(fmt, weights["codes"], signed)
     o = te.reduce_axis((0, 8), name="o")
     j = te.reduce_axis((0, 4), name="j")
     dot = te.compute(
-        (nb, rows, g, LANES),
-        lambda b, m, q, lane: te.sum(
+        (nb, rows, g, fmt.parts, LANES),
+        lambda b, m, q, part, lane: te.sum(
             bytes_[b, q, o, lane * 4 + j].astype("int32")
-            * x_codes[m, q, o * 4 + j].astype("int32"),
+            * x_codes[m, q, part * 32 + o * 4 + j].astype("int32"),
             axis=[o, j],
         ),
         name="dot",
@@ -73,7 +74,10 @@ def _integer_product(rows: Any, fmt: WeightFormat, signed: bool) -> tuple[list[T
     q = te.reduce_axis((0, g), name="q")
 
     def term(b: Any, m: Any, lane: Any) -> Any:
-        product = dot[b, m, q, lane].astype("float32") * x_terms[m, q, 0]
+        total = dot[b, m, q, 0, lane]
+        if fmt.parts == 2:
+            total = total * RADIX + dot[b, m, q, 1, lane]
+        product = total.astype("float32") * x_terms[m, q, 0]
         scale = weights["scale"][fmt.place(b, q, lane)].astype("float32")
         if fmt.minimum:
             return (

@@ -48,7 +48,7 @@ def schedule_matmul(
     """Return the scheduled PrimFunc."""
     sch = s_tir.Schedule(func)
     rows_loop = _tile_store(sch, tile, pairs)
-    if fmt.arithmetic == "int8":
+    if fmt.integer:
         _schedule_integers(sch, rows_loop, profile)
     else:
         _schedule_floats(sch, rows_loop, tile)
@@ -79,9 +79,9 @@ def _schedule_integers(sch: Any, rows_loop: Any, profile: CpuProfile) -> None:
     sch.vectorize(lane)
     sch.compute_at(dot, group, preserve_unit_loops=True)
     sch.decompose_reduction(accumulate, group)
-    block, row, _, lane, o, j = sch.get_loops(dot)[-6:]
-    sch.reorder(o, block, row, lane, j)
-    for loop in (o, block, row):
+    block, row, _, part, lane, o, j = sch.get_loops(dot)[-7:]
+    sch.reorder(o, block, row, part, lane, j)
+    for loop in (o, block, row, part):
         sch.unroll(loop)
     if any(sch.get(child).name_hint == "unpack" for child in sch.get_producers(dot)):
         unpack = sch.get_sblock("unpack")

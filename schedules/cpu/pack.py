@@ -23,7 +23,8 @@ Expression = Any
 
 def transform_name(fmt: WeightFormat, suffix: str) -> str:
     """Return the name under which a library offers the repacking of one tensor."""
-    kind = {"codes": f"{fmt.storage}_{fmt.arithmetic}", "weight": fmt.storage}.get(suffix, "group")
+    order = "int" if fmt.integer else "f32"
+    kind = {"codes": f"{fmt.storage}_{order}", "weight": fmt.storage}.get(suffix, "group")
     return f"pack_{kind}{'_pairs' if fmt.pairs else ''}"
 
 
@@ -167,9 +168,9 @@ def _pack_columns(name: str, pairs: bool, dtype: str) -> Any:
 
 
 _MAKERS: dict[str, Callable[[str, bool], Any]] = {
-    "q4_int8": _pack_q4_bytes,
+    "q4_int": _pack_q4_bytes,
     "q4_f32": _pack_q4_words,
-    "q8_int8": _pack_q8_bytes,
+    "q8_int": _pack_q8_bytes,
     "q8_f32": _pack_q8_columns,
     "group": partial(_pack_columns, dtype="float16"),
     "f16": partial(_pack_columns, dtype="float16"),

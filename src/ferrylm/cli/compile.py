@@ -34,7 +34,8 @@ QUANTIZATIONS = ("q4f16", "q8f16", "q0f16", "q0f32")
 @click.option(
     "--head",
     type=click.Choice(QUANTIZATIONS),
-    help="How embedding and output head are stored; default: as --quant.",
+    help="How embedding and output head are stored; default: as --quant, but q8f16 where q4f16 "
+    "would store one matrix for both.",
 )
 @click.option(
     "--target",
@@ -46,10 +47,10 @@ QUANTIZATIONS = ("q4f16", "q8f16", "q0f16", "q0f32")
 )
 @click.option(
     "--arithmetic",
-    type=click.Choice(["int8", "f32"]),
-    default="int8",
+    type=click.Choice(["int8", "int16", "f32"]),
+    default="int16",
     show_default=True,
-    help="What multiplies; int8 rounds activations to 8 bits.",
+    help="How activations are rounded before they meet quantized weights; f32: not at all.",
 )
 @click.option("--context", type=click.IntRange(1), help="Tokens of context; default: the model's.")
 @click.option(

@@ -134,7 +134,7 @@ class Library:
     target: str  # cpu-x86-64-v3, cpu-x86-64-v4-vnni, cpu-aarch64, ...
     kind: str  # cpu; later vulkan, cuda, rocm
     preference: int  # the runnable library with the highest one is taken
-    arithmetic: str  # what multiplies: "f32", "int8" (activations quantized), ...
+    arithmetic: str  # how activations are rounded: int8, int16, or f32, not at all
     file: FileEntry
     requires: Requirements
     parameters: tuple[Parameter, ...]
