@@ -48,6 +48,12 @@ def _dot_avx512vnni(c: Expression, w: Expression, x: Expression, lanes: int) -> 
     return _llvm(name, "int32x16", c, weights, _repeat_word(x, lanes))
 
 
+def _dot_avxvnni(c: Expression, w: Expression, x: Expression, lanes: int) -> Expression:
+    weights = T.reinterpret(w, dtype="int8x32")
+    name = "llvm.x86.avx512.vpdpbusd.256"
+    return _llvm(name, "int32x8", c, weights, _repeat_word(x, lanes))
+
+
 def _dot_avx2(c: Expression, w: Expression, x: Expression, lanes: int) -> Expression:
     activations = _repeat_word(x, lanes)
     weights = w
@@ -68,6 +74,7 @@ def _dot_sdot(c: Expression, w: Expression, x: Expression, lanes: int) -> Expres
 
 DOTS: dict[str, tuple[Dot, int]] = {
     "avx512vnni": (_dot_avx512vnni, 16),
+    "avxvnni": (_dot_avxvnni, 8),
     "avx2": (_dot_avx2, 8),
     "sdot": (_dot_sdot, 4),
 }

@@ -61,6 +61,19 @@ PROFILES: Mapping[str, CpuProfile] = {
             preference=10,
         ),
         CpuProfile(
+            name="x86-64-v3-vnni",
+            machine="x86_64",
+            cpu_features=("avx", "avx2", "avx_vnni", "bmi1", "bmi2", "f16c", "fma", "movbe"),
+            triple=_X86,
+            mcpu="x86-64-v3",
+            mattr=("+avxvnni",),
+            dot="avxvnni",
+            dot_lanes=8,
+            signed_weights=False,
+            saturates=False,
+            preference=15,
+        ),
+        CpuProfile(
             name="x86-64-v4-vnni",
             machine="x86_64",
             cpu_features=(
