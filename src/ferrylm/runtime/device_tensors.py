@@ -62,7 +62,9 @@ def aligned_zeros(shape: Sequence[int], dtype: str) -> Array:
 
 def aligned(array: Array) -> Array:
     """Return the array itself if its memory is fit for a kernel, else a copy that is."""
-    if array.flags.c_contiguous and array.ctypes.data % ALIGNMENT_BYTES == 0:
+    # DLPack has no word for memory that must not be written.
+    fit = array.flags.c_contiguous and array.flags.writeable
+    if fit and array.ctypes.data % ALIGNMENT_BYTES == 0:
         return array
     copy = aligned_zeros(array.shape, str(array.dtype))
     copy[...] = array
