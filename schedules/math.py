@@ -24,8 +24,9 @@ _COEFFICIENTS = (
 
 
 def exp(x: Any) -> Any:
-    """Return e**x for float32 x; below -87 the result is at most 2**-125, above 88 it is 2**127."""
-    x = T.max(T.min(x, T.float32(88.0)), T.float32(-87.0))
+    """Return e**x for float32 x: at most 2**-125 below -87, about 2**127 above 88, NaN for NaN."""
+    # In this order of operands NaN passes: a comparison with it is false and takes the second.
+    x = T.max(T.float32(-87.0), T.min(T.float32(88.0), x))
     n = T.floor(x * T.float32(_LOG2_E) + T.float32(0.5))
     r = x - n * T.float32(_LN2_HIGH) - n * T.float32(_LN2_LOW)
     polynomial = T.float32(_COEFFICIENTS[0])

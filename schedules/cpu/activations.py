@@ -64,22 +64,28 @@ def store_codes(rounded, m, g, codes, parts):  # noqa: D103
 
 @T.inline
 def quantize_group(values, m, g, codes, terms, parts):  # noqa: D103
-    largest = T.alloc_buffer((LANES,), "float32", scope="local")
+    # Magnitudes as bits: they order as floats do, with infinity and then NaN above all numbers, so
+    # that a value that is not finite reaches the scale. A comparison of floats would drop NaN.
+    largest = T.alloc_buffer((LANES,), "int32", scope="local")
+    factor = T.alloc_buffer((2,), "float32", scope="local")
     rounded = T.alloc_buffer((GROUP,), "int32", scope="local")
     sums = T.alloc_buffer((LANES,), "int32", scope="local")
     for lane in T.vectorized(16):
-        largest[lane] = T.max(T.abs(values[lane]), T.abs(values[16 + lane]))
+        largest[lane] = T.max(
+            T.bitwise_and(T.reinterpret(values[lane], dtype="int32"), T.int32(0x7FFFFFFF)),
+            T.bitwise_and(T.reinterpret(values[16 + lane], dtype="int32"), T.int32(0x7FFFFFFF)),
+        )
     for lane in T.vectorized(8):
         largest[lane] = T.max(largest[lane], largest[8 + lane])
     for lane in T.vectorized(4):
         largest[lane] = T.max(largest[lane], largest[4 + lane])
     for lane in T.vectorized(2):
         largest[lane] = T.max(largest[lane], largest[2 + lane])
-    largest[0] = T.max(largest[0], largest[1])
+    factor[0] = T.reinterpret(T.max(largest[0], largest[1]), dtype="float32")
     # A group of zeros has scale 0; the guard keeps its codes 0 instead of NaN.
-    largest[1] = T.float32(_LARGEST[parts]) / T.max(largest[0], T.float32(1e-30))
+    factor[1] = T.float32(_LARGEST[parts]) / T.max(factor[0], T.float32(1e-30))
     for lane in T.vectorized(GROUP):
-        rounded[lane] = T.cast(T.nearbyint(values[lane] * largest[1]), "int32")
+        rounded[lane] = T.cast(T.nearbyint(values[lane] * factor[1]), "int32")
     store_codes(rounded, m, g, codes, parts)
     for lane in T.vectorized(16):
         sums[lane] = rounded[lane] + rounded[16 + lane]
@@ -87,9 +93,9 @@ def quantize_group(values, m, g, codes, terms, parts):  # noqa: D103
         sums[lane] = sums[lane] + sums[8 + lane]
     for lane in T.vectorized(4):
         sums[lane] = sums[lane] + sums[4 + lane]
-    terms[m, g, 0] = largest[0] * T.float32(1 / _LARGEST[parts])
+    terms[m, g, 0] = factor[0] * T.float32(1 / _LARGEST[parts])
     terms[m, g, 1] = (
-        largest[0]
+        factor[0]
         * T.float32(1 / _LARGEST[parts])
         * T.cast(sums[0] + sums[1] + sums[2] + sums[3], "float32")
     )
