@@ -146,7 +146,7 @@ class CpuKernels:
         signed = self.profile.signed_weights or (fmt.storage == "q8" and self.profile.saturates)
         pairs = epilogue == "swiglu"
         tile = MATMUL_TILES[self.profile.name, fmt.arithmetic, rows.tile]
-        tile = fitting(tile, padded(fmt.rows) // 16, pairs=pairs)
+        tile = fitting(tile, fmt, pairs=pairs)
         func = matmul(rows, fmt, epilogue, signed_weights=signed)
         return schedule_matmul(func, fmt, tile, self.profile, pairs=pairs)
 

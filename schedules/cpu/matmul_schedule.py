@@ -3,7 +3,8 @@
 mapping   parallel   tiles of `row_blocks` x 16 output features
           then       tiles of `tile_rows` activation rows
           in f32 or int32 registers: row_blocks x tile_rows vectors of 16 lanes
-limits    row_blocks must divide the number of 16-row blocks (`fitting`), tile_rows the rows
+limits    row_blocks must divide the number of 16-row blocks, and the sums fit the stack (`fitting`);
+          tile_rows must divide the rows
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from typing import Any
 
 from tvm import s_tir
 
-from ferrylm.schedules.cpu.layout import WeightFormat
+from ferrylm.schedules.cpu.layout import WeightFormat, blocks
 from ferrylm.schedules.cpu.profile import CpuProfile
 from ferrylm.schedules.tensorize import mark
+
+VECTOR_BYTES = 64  # 16 lanes of int32 or float32
+MOST_STACK_BYTES = 1024  # TVM's kMaxStackAlloca: larger buffers come from the heap
 
 
 @dataclass(frozen=True)
@@ -31,15 +35,19 @@ class MatmulTile:
             raise ValueError(f"{self} has an extent below 1")
 
 
-def fitting(tile: MatmulTile, blocks: int, *, pairs: bool) -> MatmulTile:
-    """Return `tile` with the most row blocks, at most its own, that divide `blocks`.
+def fitting(tile: MatmulTile, fmt: WeightFormat, *, pairs: bool) -> MatmulTile:
+    """Return the largest tile within `tile` whose blocks divide those of the matrix.
 
-    With `pairs` (SwiGLU) a tile counts gate and up blocks together and `blocks` is their sum.
+    With `pairs` (SwiGLU) gate and up blocks are counted together. The sums of a tile must be
+    small enough for TVM to keep them on the stack, or LLVM will not keep them in registers.
     """
-    units = blocks // 2 if pairs else blocks
-    most = max(1, tile.row_blocks // 2 if pairs else tile.row_blocks)
-    count = max(n for n in range(1, most + 1) if units % n == 0)
-    return MatmulTile(2 * count if pairs else count, tile.tile_rows, tile.unroll_columns)
+    step = 2 if pairs else 1
+    units, most = blocks(fmt.rows) // step, max(1, tile.row_blocks // step)
+    count = step * max(n for n in range(1, most + 1) if units % n == 0)
+    rows = tile.tile_rows
+    while rows > 1 and count * rows * fmt.parts * VECTOR_BYTES >= MOST_STACK_BYTES:
+        rows //= 2
+    return MatmulTile(count, rows, tile.unroll_columns)
 
 
 def schedule_matmul(

@@ -22,7 +22,7 @@ MATMUL_TILES: dict[tuple[str, str, int], MatmulTile] = {
     ("x86-64-v4-vnni", "int8", 4): MatmulTile(2, 4),
     ("x86-64-v4-vnni", "int16", 1): MatmulTile(1, 1),
     ("x86-64-v4-vnni", "int16", 2): MatmulTile(2, 2),
-    ("x86-64-v4-vnni", "int16", 4): MatmulTile(2, 4),
+    ("x86-64-v4-vnni", "int16", 4): MatmulTile(1, 4),
     ("x86-64-v4-vnni", "f32", 1): MatmulTile(4, 1, 16),
     ("x86-64-v4-vnni", "f32", 2): MatmulTile(4, 2, 16),
     ("x86-64-v4-vnni", "f32", 4): MatmulTile(4, 4, 8),
