@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from importlib.metadata import version
 
 from ferrylm.compile.artifact_writer import ArtifactWriter
+from ferrylm.compile.golden import WeightTap, build_golden
+from ferrylm.compile.golden_functions import CheckFunction
 from ferrylm.compile.library import BuiltLibrary, build_cpu_library
 from ferrylm.compile.options import CompileOptions, CompileResult, cpu_profiles
 from ferrylm.compile.quantize import GROUP_SIZE
@@ -65,15 +67,21 @@ def compile_model(
         config = model_config(source.config, options.context_length)
         family = FAMILIES[config.family]
         head = options.head(tied_embedding=config.tied_embedding)
-        weights = canonical(
-            family.canonical_weights(config), source, options.quantization, head
-        )
-        tokenizer = _tokenizer(source.tokenizer, writer)
+        weights = canonical(family.canonical_weights(config), source, options.quantization, head)
+        encoder = _encoder(source.tokenizer)
+        tokenizer = _tokenizer(source.tokenizer, encoder, writer)
         with stages.measure("libraries"):
             libraries = _libraries(config, weights, profiles, options, writer, progress)
         with stages.measure("weights"):
-            stored = _weights(weights, source, options, writer, progress)
-        manifest = _manifest(options, source, config, weights, stored, tokenizer, libraries)
+            tap = WeightTap(weights.parameter_count, random=options.weights == "random")
+            stored = _weights(weights, source, options, writer, progress, tap)
+        with stages.measure("golden"):
+            progress(Progress("golden", 0, 0, "cases"))
+            golden = build_golden(config, libraries, tap, encoder)
+            golden_file = writer.add_bytes("golden", ".json", golden)
+        manifest = _manifest(
+            options, source, config, weights, stored, tokenizer, libraries, golden_file
+        )
         with stages.measure("publish"):
             published = writer.commit(manifest)
     return CompileResult(
@@ -100,15 +108,22 @@ def _check_source(source: Source, options: CompileOptions) -> None:
         )
 
 
-def _tokenizer(files: TokenizerFiles | None, writer: ArtifactWriter) -> Tokenizer | None:
+def _encoder(files: TokenizerFiles | None) -> RuntimeTokenizer | None:
     if files is None:
         return None
-    built = RuntimeTokenizer(
+    return RuntimeTokenizer(
         files.tokenizer_json,
         bos_token_id=files.bos_token_id,
         eos_token_ids=files.eos_token_ids,
         add_bos=files.add_bos,
     )
+
+
+def _tokenizer(
+    files: TokenizerFiles | None, encoder: RuntimeTokenizer | None, writer: ArtifactWriter
+) -> Tokenizer | None:
+    if files is None or encoder is None:
+        return None
     template = None
     if files.chat_template is not None:
         template = writer.add_bytes("chat-template", ".jinja", files.chat_template.encode())
@@ -119,7 +134,7 @@ def _tokenizer(files: TokenizerFiles | None, writer: ArtifactWriter) -> Tokenize
         eos_token_ids=files.eos_token_ids,
         add_bos=files.add_bos,
         special_tokens=dict(files.special_tokens),
-        probe_sha256=probe_sha256(built),
+        probe_sha256=probe_sha256(encoder),
     )
 
 
@@ -130,7 +145,7 @@ def _libraries(
     options: CompileOptions,
     writer: ArtifactWriter,
     progress: ProgressCallback,
-) -> tuple[Library, ...]:
+) -> list[tuple[Library, tuple[CheckFunction, ...]]]:
     kv_dtype = "float32" if options.quantization == "q0f32" else "float16"
     libraries = []
     for done, profile in enumerate(profiles):
@@ -139,9 +154,10 @@ def _libraries(
         file = writer.add_bytes(f"library-cpu-{profile.name}", ".so", built.code)
         grouped = any(matrix.storage in ("q4", "q8") for matrix in weights.storage.values())
         arithmetic = options.arithmetic if grouped else "f32"
-        libraries.append(_library(built, profile, arithmetic, kv_dtype, file))
+        library = _library(built, profile, arithmetic, kv_dtype, file)
+        libraries.append((library, built.checks))
     progress(Progress("libraries", len(profiles), len(profiles), "targets"))
-    return tuple(libraries)
+    return libraries
 
 
 def _library(
@@ -170,12 +186,14 @@ def _weights(
     options: CompileOptions,
     writer: ArtifactWriter,
     progress: ProgressCallback,
+    tap: WeightTap,
 ) -> Weights:
     specs = weights.specs()
     if options.weights == "random":
         tensors = tuple(TensorEntry(s.name, s.dtype, s.shape, None) for s in specs)
         return Weights("random", options.seed, (), tensors)
-    files, tensors = writer.add_weights(plan_weights(specs), encoded(weights, source, progress))
+    read = tap.watch(encoded(weights, source, progress))
+    files, tensors = writer.add_weights(plan_weights(specs), read)
     return Weights("stored", None, files, tensors)
 
 
@@ -186,7 +204,8 @@ def _manifest(
     weights: CanonicalWeights,
     stored: Weights,
     tokenizer: Tokenizer | None,
-    libraries: tuple[Library, ...],
+    libraries: list[tuple[Library, tuple[CheckFunction, ...]]],
+    golden: FileEntry,
 ) -> Manifest:
     stored_bits = 8 * sum(spec.size_bytes for spec in weights.specs())
     return Manifest(
@@ -206,7 +225,7 @@ def _manifest(
         weights=stored,
         tokenizer=tokenizer,
         generation=source.generation,
-        libraries=libraries,
-        golden=None,
+        libraries=tuple(library for library, _ in libraries),
+        golden=golden,
         artifact_id="",
     )

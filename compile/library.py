@@ -11,6 +11,7 @@ from typing import Any
 import tvm
 from tvm import relax
 
+from ferrylm.compile.golden_functions import CheckFunction, RecordingKernels, add_check_functions
 from ferrylm.compile.link import link_shared
 from ferrylm.compile.relax_pipeline import lower_relax
 from ferrylm.compile.tir_pipeline import PIPELINE
@@ -36,6 +37,7 @@ class BuiltLibrary:
     row_tile: int
     kv_page_multiple: int
     workspace_bytes: int
+    checks: tuple[CheckFunction, ...]
 
 
 def build_cpu_library(
@@ -47,10 +49,11 @@ def build_cpu_library(
 ) -> BuiltLibrary:
     """Compile the model for one processor profile; `storage` has each matrix's canonical form."""
     shape = AttentionShape(config.num_heads, config.num_kv_heads, config.head_dim, kv_dtype)
-    kernels = CpuKernels(profile, arithmetic, shape)
+    kernels = RecordingKernels(CpuKernels(profile, arithmetic, shape))
     model = Llama(config, kernels, storage)
     module, named = export_step_functions(model, kernels, config, DECODE_BATCHES)
     parameters = _parameters(model, named)
+    module, checks = add_check_functions(module, kernels, config)
     transforms = {p.transform for p in parameters if p.transform is not None}
     for name, func in kernels.transform_functions(transforms).items():
         module[name] = func
@@ -67,6 +70,7 @@ def build_cpu_library(
         row_tile=kernels.row_tile,
         kv_page_multiple=kernels.kv_page_multiple,
         workspace_bytes=_workspace_bytes(config),
+        checks=checks,
     )
 
 

@@ -23,7 +23,7 @@ def replay(monkeypatch: pytest.MonkeyPatch) -> list[FakeCheck]:
     """Return the list of checks that the replay of golden data will report."""
     checks = [FakeCheck("kernel qkv", True, "error 0"), FakeCheck("greedy trace", True, "32 ids")]
 
-    def verify(*_: Any) -> list[FakeCheck]:
+    def verify(*_: Any, **__: Any) -> list[FakeCheck]:
         return checks
 
     module = ModuleType("ferrylm.runtime.verification")

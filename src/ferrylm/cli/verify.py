@@ -86,7 +86,13 @@ def check_files(artifact: Artifact, progress: ProgressCallback) -> Iterator[Find
 def _replay(artifact: Artifact, placement: Placement, progress: ProgressCallback) -> list[Finding]:
     from ferrylm.runtime import verification
 
-    checks = verification.verify(artifact, placement, progress)
+    checks = verification.verify(
+        artifact,
+        device=placement.device,
+        target=placement.target,
+        threads=placement.threads,
+        progress=progress,
+    )
     return [Finding(check.name, check.passed, check.detail) for check in checks]
 
 

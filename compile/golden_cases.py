@@ -1,0 +1,148 @@
+"""The golden kernel vectors: from recorded operations to cases with expected numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ferrylm.compile.golden_functions import CheckFunction, Operation
+from ferrylm.compile.golden_reference import attend, decode, norm_factors, product, rotate, silu
+from ferrylm.runtime import golden_inputs as inputs
+from ferrylm.runtime.golden_format import (
+    Expected,
+    GoldenMatrix,
+    KernelCase,
+    KernelCheck,
+    golden_array,
+)
+from ferrylm.runtime.manifest import ModelConfig
+
+Float64 = NDArray[np.float64]
+
+ROWS = 12  # of activations; more than the largest batch, and three row tiles of prefill
+
+# Of an element's magnitude plus its row's root mean square; docs/verify.md has the reasons.
+TOLERANCE = {"f32": 1e-4, "int8": 3e-4, "int16": 3e-4}
+CACHE_TOLERANCE = {"float16": 1e-3, "float32": 1e-4}
+DECODED_TOLERANCE = 1e-6
+
+
+def case_name(operation: Operation) -> str:
+    """Return the name of an operation, whatever the batch: what all targets have in common."""
+    matrix = operation.matrix
+    if matrix is None:
+        return _case_operation(operation)
+    minimum = " with minimum" if matrix.minimum else ""
+    kind = f"{operation.kind} {operation.epilogue}".strip()
+    return f"{kind} {matrix.rows}x{matrix.columns} {matrix.storage}{minimum}"
+
+
+def kernel_case(
+    operation: Operation, config: ModelConfig, arithmetics: set[str], kv_dtypes: set[str]
+) -> KernelCase:
+    """Compute what an operation must give, in each arithmetic that some library has."""
+    name, kind = case_name(operation), _case_operation(operation)
+    matrix, expected = operation.matrix, {}
+    width = operation.width
+    if matrix is not None:
+        width = matrix.columns
+        if kind == "embed":
+            expected["f32"] = _embed(name, matrix)
+        else:
+            for arithmetic in sorted(_arithmetics(matrix, arithmetics)):
+                expected[arithmetic] = _matmul(name, operation, matrix, arithmetic)
+    elif kind in ("rope_decode", "rope_prefill"):
+        width = (config.num_heads + 2 * config.num_kv_heads) * config.head_dim
+        for dtype in sorted(kv_dtypes):
+            expected |= _attention(name, kind, config, dtype)
+    return KernelCase(name, kind, matrix, operation.epilogue, width, ROWS, expected)
+
+
+def kernel_check(function: CheckFunction, arithmetic: str, kv_dtype: str) -> KernelCheck:
+    """Say how a library computes a case; `arithmetic` is that of its grouped weights."""
+    operation = function.operation
+    kind, expected = _case_operation(operation), "f32"
+    if kind in ("rope_decode", "rope_prefill"):
+        expected = kv_dtype
+    elif operation.matrix is not None and kind != "embed":
+        expected = arithmetic if operation.matrix.storage in ("q4", "q8") else "f32"
+    return KernelCheck(
+        case=case_name(operation),
+        function=function.name,
+        kernels=function.kernels,
+        batch=operation.batch,
+        expected=expected,
+        input_width=function.input_width,
+        residual_width=function.residual_width,
+        parameters=function.parameters,
+    )
+
+
+def _case_operation(operation: Operation) -> str:
+    if operation.kind != "rope_attention":
+        return operation.kind
+    return "rope_prefill" if operation.batch is None else "rope_decode"
+
+
+def _arithmetics(matrix: GoldenMatrix, all_of_them: set[str]) -> set[str]:
+    return all_of_them if matrix.storage in ("q4", "q8") else {"f32"}
+
+
+def _embed(name: str, matrix: GoldenMatrix) -> Expected:
+    table = decode(inputs.prototypes(name, matrix), matrix.columns)
+    tokens = inputs.tokens(name, ROWS, matrix.rows)
+    rows = inputs.prototype_rows(name, matrix)[tokens]
+    return Expected(DECODED_TOLERANCE, golden_array(table[rows]))
+
+
+def _matmul(name: str, operation: Operation, matrix: GoldenMatrix, arithmetic: str) -> Expected:
+    """Return [ROWS, PROTOTYPES]: the outputs of the different rows of the matrix."""
+    weights = decode(inputs.prototypes(name, matrix), matrix.columns)
+    x = inputs.activations(name + " x", ROWS, matrix.columns).astype(np.float64)
+    factors = None
+    if operation.kind == "norm_linear":
+        factors = norm_factors(x, operation.eps)
+        x = x * inputs.gains(name + " gain", matrix.columns)
+    y = product(x, factors, weights, arithmetic)
+    if operation.epilogue == "swiglu":
+        y = silu(y[:, : inputs.PROTOTYPES]) * y[:, inputs.PROTOTYPES :]
+    elif operation.epilogue == "residual":
+        y = y + inputs.plain(name + " residual", y.shape)
+    return Expected(TOLERANCE[arithmetic], golden_array(y))
+
+
+def _attention(name: str, kind: str, config: ModelConfig, kv_dtype: str) -> dict[str, Expected]:
+    """Return the output of each row, and the key and value that each appends."""
+    heads, kv_heads, dim = config.num_heads, config.num_kv_heads, config.head_dim
+    one_sequence = kind == "rope_prefill"
+    rows = inputs.prefill_rows(ROWS, config.context_length) if one_sequence else ROWS
+    first = inputs.prefill_start(rows, config.context_length)
+    positions = (
+        list(range(first, first + rows))
+        if one_sequence
+        else inputs.decode_positions(rows, config.context_length)
+    )
+    width = (heads + 2 * kv_heads) * dim
+    qkv = inputs.plain(name + " qkv", (ROWS, width))[:rows].astype(np.float64)
+    split = qkv.reshape(rows, heads + 2 * kv_heads, dim)
+    query = rotate(split[:, :heads], positions, config)
+    key = rotate(split[:, heads : heads + kv_heads], positions, config)
+    key, value = key.astype(kv_dtype).astype(np.float64), split[:, heads + kv_heads :]
+    output = np.empty((rows, heads, dim))
+    for row in range(rows):
+        sequence, own = (0, row) if one_sequence else (row, 0)
+        past = positions[row] - own
+        before = slice(row - own, row + 1)
+        output[row] = attend(
+            query[row],
+            np.concatenate([inputs.past(name, "keys", sequence, past, kv_heads, dim), key[before]]),
+            np.concatenate(
+                [inputs.past(name, "values", sequence, past, kv_heads, dim), value[before]]
+            ),
+        )
+    tolerance = CACHE_TOLERANCE[kv_dtype]
+    return {
+        kv_dtype: Expected(tolerance, golden_array(output.reshape(rows, -1))),
+        f"{kv_dtype} keys": Expected(tolerance, golden_array(key.reshape(rows, -1))),
+        f"{kv_dtype} values": Expected(tolerance, golden_array(value.reshape(rows, -1))),
+    }

@@ -1,0 +1,159 @@
+"""The golden vectors of attention: sequences of different lengths in scattered pages.
+
+Every slot of a page that no token fills holds large numbers, and so do pages of nobody: a token
+that should be masked is seen at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ferrylm.runtime import golden_inputs as inputs
+from ferrylm.runtime.comparison import Comparison, compare
+from ferrylm.runtime.device_tensors import Array, aligned, aligned_zeros, as_array, as_tensor
+from ferrylm.runtime.golden_format import KernelCase, KernelCheck, expected_values
+from ferrylm.runtime.manifest import ModelConfig
+from ferrylm.runtime.replay_buffers import ReplayBuffers
+from ferrylm.runtime.rope import rope_tables
+
+_POISON = 500.0
+_LOUD = 50.0
+_SPARE_PAGES = 2
+
+
+def replay_attention(
+    model: ModelConfig,
+    buffers: ReplayBuffers,
+    function: Any,
+    case: KernelCase,
+    check: KernelCheck,
+    rows: slice,
+) -> Comparison:
+    """Compare the output of some rows, what they append, and that nothing else is written.
+
+    Raises ArtifactError for golden data that does not fit the model.
+    """
+    one_sequence = case.operation == "rope_prefill"
+    positions = row_positions(case, model)[rows]
+    kv_width, heads_width = model.num_kv_heads * model.head_dim, model.num_heads * model.head_dim
+    width = heads_width + 2 * kv_width
+    buffers.check_size("activations", (case.rows, width), "float32")
+    qkv = inputs.plain(case.name + " qkv", (case.rows, width))[rows]
+    pages = _Pages(case, model, check.expected, buffers)
+    sequences = [0] if one_sequence else list(range(case.rows)[rows])
+    starts = positions[:1] if one_sequence else positions
+    lengths = [positions[-1] + 1] if one_sequence else [p + 1 for p in positions]
+    pages.fill(sequences, starts, lengths)
+    count = buffers.rows(len(qkv), check.batch)
+    where = aligned_zeros((count,), "int32")
+    where[:] = -1
+    where[: len(positions)] = positions
+    context = min(model.context_length, max(lengths))
+    tables = rope_tables(model.rope, model.head_dim, context, model.context_length)
+    tokens = buffers.tokens(np.zeros(len(qkv)), check.batch)
+
+    def call(x: npt.NDArray[np.float32], into: _Pages) -> Array:
+        activations = buffers.activations(x, check.batch, check.input_width)
+        inputs_ = (activations, *map(aligned, tables), where, into.tables, into.keys, into.values)
+        return as_array(function(as_tensor(tokens), *map(as_tensor, inputs_)))
+
+    call(np.full_like(qkv, _LOUD), pages.copy())
+    before = pages.copy()
+    output = call(qkv, pages)[: len(positions), :heads_width]
+    stored = slice(0, len(positions)) if one_sequence else rows
+    shape = (len(row_positions(case, model)), heads_width)
+    wanted, tolerance = expected_values(case, check.expected, shape)
+    total = compare(output, wanted[stored], tolerance, "output")
+    owners = [0] * len(positions) if one_sequence else list(range(len(positions)))
+    for what in ("keys", "values"):
+        shape = (shape[0], kv_width)
+        wanted, tolerance = expected_values(case, f"{check.expected} {what}", shape)
+        found = pages.appended(what, owners, positions)
+        total = total.joined(compare(found, wanted[stored], tolerance, f"appended {what}"))
+    return total.joined(pages.untouched(before))
+
+
+def row_positions(case: KernelCase, model: ModelConfig) -> list[int]:
+    """Return the position of each row that is no padding."""
+    if case.operation == "rope_decode":
+        return inputs.decode_positions(case.rows, model.context_length)
+    rows = inputs.prefill_rows(case.rows, model.context_length)
+    start = inputs.prefill_start(rows, model.context_length)
+    return list(range(start, start + rows))
+
+
+class _Pages:
+    """One layer's pages, laid out as `kv_pages.PagePool` has them."""
+
+    def __init__(
+        self, case: KernelCase, model: ModelConfig, dtype: str, buffers: ReplayBuffers
+    ) -> None:
+        self._name, self._model, self._dtype, self._buffers = case.name, model, dtype, buffers
+        self.tables: Array
+        self.keys: Array
+        self.values: Array
+        self._slots: list[tuple[int, int]] = []
+
+    def fill(self, sequences: list[int], starts: list[int], lengths: list[int]) -> None:
+        """Give sequences pages for `lengths` tokens and write the `starts` tokens they hold."""
+        heads, dim, size = self._model.num_kv_heads, self._model.head_dim, self._buffers.page_size
+        counts = [-(-length // size) for length in lengths]
+        total = sum(counts) + _SPARE_PAGES
+        self.keys = self._buffers.zeros("pages", (total, heads, dim, size), self._dtype)
+        self.values = self._buffers.zeros("pages", (total, heads, size, dim), self._dtype)
+        self.keys[...] = _POISON
+        self.values[...] = _POISON
+        free = list(np.argsort(inputs.hashed(self._name + " pages", (total - 1,))) + 1)
+        self.tables = aligned_zeros((len(sequences), max(counts)), "int32")
+        for row, (sequence, start) in enumerate(zip(sequences, starts, strict=True)):
+            self.tables[row, : counts[row]] = [free.pop() for _ in range(counts[row])]
+            keys = inputs.past(self._name, "keys", sequence, start, heads, dim)
+            values = inputs.past(self._name, "values", sequence, start, heads, dim)
+            for token in range(start):
+                page, slot = self._place(row, token)
+                self.keys[page, :, :, slot] = keys[token]
+                self.values[page, :, slot, :] = values[token]
+
+    def copy(self) -> _Pages:
+        """Return pages of the same content."""
+        copied = object.__new__(_Pages)
+        copied.__dict__.update(self.__dict__)
+        copied.keys, copied.values = _copy(self.keys), _copy(self.values)
+        return copied
+
+    def appended(self, what: str, owners: list[int], positions: list[int]) -> Array:
+        """Return what lies at each row's position, and remember that it may have changed."""
+        found = []
+        for row, position in zip(owners, positions, strict=True):
+            page, slot = self._place(row, position)
+            self._slots.append((page, slot))
+            taken = self.keys[page, :, :, slot] if what == "keys" else self.values[page, :, slot, :]
+            found.append(taken.reshape(-1))
+        return np.stack(found)
+
+    def untouched(self, before: _Pages) -> Comparison:
+        """Compare all slots but those that were appended to with what they held before."""
+        for page, slot in self._slots:
+            self.keys[page, :, :, slot] = before.keys[page, :, :, slot]
+            self.values[page, :, slot, :] = before.values[page, :, slot, :]
+        for what in ("keys", "values"):
+            now, then = getattr(self, what), getattr(before, what)
+            wrong = np.flatnonzero(now != then)
+            if len(wrong):
+                where = ", ".join(str(int(i)) for i in np.unravel_index(int(wrong[0]), now.shape))
+                problem = f"{what} are written at [{where}], where no token was to be appended"
+                return Comparison(now.size, float("inf"), problem)
+        return Comparison()
+
+    def _place(self, row: int, position: int) -> tuple[int, int]:
+        size = self._buffers.page_size
+        return int(self.tables[row, position // size]), position % size
+
+
+def _copy(array: Array) -> Array:
+    copied = aligned_zeros(array.shape, str(array.dtype))
+    copied[...] = array
+    return copied

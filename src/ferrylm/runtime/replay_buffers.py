@@ -1,0 +1,88 @@
+"""Activations and weights of the golden vectors, in memory as a library takes them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ferrylm.runtime import golden_inputs as inputs
+from ferrylm.runtime.device_tensors import Array, aligned, aligned_zeros, as_tensor
+from ferrylm.runtime.executable import Executable
+from ferrylm.runtime.golden_format import GoldenMatrix, PackedTensor, refused
+from ferrylm.runtime.manifest import Library
+from ferrylm.runtime.parameters import parameter_bytes
+from ferrylm.runtime.tensor_types import ITEM_BYTES
+
+_SPARE_BYTES = 64 << 20
+_PAGE_SIZE = 32
+
+
+class ReplayBuffers:
+    """Makes the arguments of a library's functions, none larger than the model itself."""
+
+    def __init__(self, library: Library, executable: Executable) -> None:
+        self._row_tile, self._executable = library.row_tile, executable
+        self.page_size = max(_PAGE_SIZE, library.kv_page_multiple)
+        self._limit_bytes = parameter_bytes(library) + _SPARE_BYTES
+
+    def zeros(self, what: str, shape: tuple[int, ...], dtype: str) -> Array:
+        """Return zeros; `what` names them. Raises ArtifactError if they are too large."""
+        self.check_size(what, shape, dtype)
+        return aligned_zeros(shape, dtype)
+
+    def check_size(self, what: str, shape: tuple[int, ...], dtype: str) -> None:
+        """Raise ArtifactError if an array is larger than the model or of an unknown type."""
+        if dtype not in ITEM_BYTES or math.prod(shape) * ITEM_BYTES[dtype] > self._limit_bytes:
+            raise refused(
+                f"{what} of shape {list(shape)[:8]} in {dtype[:20]!a}",
+                f"at most {self._limit_bytes} bytes, what the model takes",
+            )
+
+    def rows(self, count: int, batch: int | None) -> int:
+        """Return the rows of a call: the batch, or in prefill whole tiles."""
+        return batch if batch is not None else -(-count // self._row_tile) * self._row_tile
+
+    def tokens(self, ids: npt.NDArray[np.generic], batch: int | None) -> Array:
+        """Return int32 (tiles, rows of a tile), filled up with 0."""
+        rows = self.rows(len(ids), batch)
+        tile = min(rows, self._row_tile)
+        tokens = aligned_zeros((rows // tile, tile), "int32")
+        tokens.reshape(-1)[: len(ids)] = ids
+        return tokens
+
+    def activations(self, x: npt.NDArray[np.generic], batch: int | None, width: int) -> Array:
+        """Return rows as a kernel takes them: NaN behind the last column, rows of padding 1."""
+        if width < x.shape[1]:
+            raise refused(f"{x.shape[1]} numbers in rows of {width}", "rows that hold them")
+        buffer = self.zeros("activations", (self.rows(len(x), batch), width), "float32")
+        buffer[...] = np.nan
+        buffer[:, : x.shape[1]] = 1
+        buffer[: len(x), : x.shape[1]] = x
+        return buffer
+
+    def weights(
+        self, name: str, matrix: GoldenMatrix, parameters: tuple[PackedTensor, ...]
+    ) -> list[Any]:
+        """Return a case's matrix, packed by the library's own functions."""
+        bits = {"q4": 4, "q8": 8, "f16": 16, "f32": 32}[matrix.storage]
+        self.check_size("a matrix", (matrix.rows, -(-matrix.columns * bits // 8)), "uint8")
+        self.check_size("rows", (2 * inputs.PROTOTYPES, matrix.columns), "float32")
+        known = inputs.suffixes(matrix)
+        packed = []
+        for parameter in parameters:
+            if parameter.suffix not in known:
+                raise refused(
+                    f"the parameter {parameter.suffix[:80]!a}", "one of " + ", ".join(known)
+                )
+            target = self.zeros("a parameter", parameter.shape, parameter.dtype)
+            source = aligned(inputs.canonical(name, matrix, parameter.suffix))
+            if parameter.transform is None:
+                target[...] = source
+            else:
+                transform = self._executable.transform(parameter.transform)
+                transform(as_tensor(source), as_tensor(target))
+            packed.append(as_tensor(target))
+        return packed
