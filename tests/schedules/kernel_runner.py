@@ -12,10 +12,12 @@ import tvm
 import ferrylm.compile.tir_pipeline  # registers the pipeline
 from ferrylm.runtime.cpu_features import host_cpu
 from ferrylm.runtime.device_tensors import aligned, aligned_zeros, as_array, as_tensor
+from ferrylm.runtime.executable import use_threads
 from ferrylm.schedules.cpu.profile import PROFILES
 
 PIPELINE = ferrylm.compile.tir_pipeline.PIPELINE
 HOST_PROFILES = ("x86-64-v3", "x86-64-v4-vnni")
+DOT_PROFILES = ("x86-64-v3", "x86-64-v3-vnni", "x86-64-v4-vnni")  # they differ in the byte product
 Array = np.ndarray
 
 
@@ -35,7 +37,11 @@ def skip_unless_host_runs(profile: str) -> None:
 
 
 def build(profile: str, functions: Mapping[str, Any]) -> Any:
-    """Compile PrimFuncs for a profile; the result gives each by its name."""
+    """Compile PrimFuncs for a profile; the result gives each by its name.
+
+    They run in one thread: a second would wait for work in a busy loop.
+    """
+    use_threads(1)
     named = {name: func.with_attr("global_symbol", name) for name, func in functions.items()}
     target = tvm.target.Target(PROFILES[profile].tvm_target())
     return tvm.compile(tvm.IRModule(named), target=target, tir_pipeline=PIPELINE)
