@@ -28,6 +28,7 @@ from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.math import exp
 
 TOKENS = 32
+HALF = 16
 CHUNK = 128
 _MASKED = -1e30
 
@@ -61,27 +62,31 @@ def query_tile(shape: AttentionShape, register_rows: int, row_tile: int) -> int:
 
 @T.inline
 def score_block(q, keys, positions, row0, head0, page, kv_head, slot, token, scores, shape):  # noqa: D103
-    column = T.alloc_buffer((TOKENS,), "float32", scope="local")
-    for r in T.unroll(shape.query_tile * shape.query_heads):
-        for lane in T.vectorized(TOKENS):
-            scores[r, lane] = T.float32(0)
-    for d in T.serial(shape.head_dim):
-        for lane in T.vectorized(TOKENS):
-            column[lane] = T.cast(keys[page, kv_head, d, slot + lane], "float32")
+    # Half a block at a time: a buffer of all sums would be too large for the stack, and LLVM keeps
+    # no sums of a heap buffer in registers.
+    column = T.alloc_buffer((HALF,), "float32", scope="local")
+    sums = T.alloc_buffer((shape.query_tile * shape.query_heads, HALF), "float32", scope="local")
+    for half in T.serial(TOKENS // HALF):
         for r in T.unroll(shape.query_tile * shape.query_heads):
-            for lane in T.vectorized(TOKENS):
-                scores[r, lane] = (
-                    scores[r, lane]
-                    + q[row0 + r // shape.query_heads, head0 + r % shape.query_heads, d]
-                    * column[lane]
+            for lane in T.vectorized(HALF):
+                sums[r, lane] = T.float32(0)
+        for d in T.serial(shape.head_dim):
+            for lane in T.vectorized(HALF):
+                column[lane] = T.cast(keys[page, kv_head, d, slot + half * HALF + lane], "float32")
+            for r in T.unroll(shape.query_tile * shape.query_heads):
+                for lane in T.vectorized(HALF):
+                    sums[r, lane] = (
+                        sums[r, lane]
+                        + q[row0 + r // shape.query_heads, head0 + r % shape.query_heads, d]
+                        * column[lane]
+                    )
+        for r in T.unroll(shape.query_tile * shape.query_heads):
+            for lane in T.vectorized(HALF):
+                scores[r, half * HALF + lane] = T.Select(
+                    token + half * HALF + lane <= positions[row0 + r // shape.query_heads],
+                    sums[r, lane],
+                    T.float32(_MASKED),
                 )
-    for r in T.unroll(shape.query_tile * shape.query_heads):
-        for lane in T.vectorized(TOKENS):
-            scores[r, lane] = T.Select(
-                token + lane <= positions[row0 + r // shape.query_heads],
-                scores[r, lane],
-                T.float32(_MASKED),
-            )
 
 
 @T.inline

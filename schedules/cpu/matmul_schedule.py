@@ -3,8 +3,8 @@
 mapping   parallel   tiles of `row_blocks` x 16 output features
           then       tiles of `tile_rows` activation rows
           in f32 or int32 registers: row_blocks x tile_rows vectors of 16 lanes
-limits    row_blocks must divide the number of 16-row blocks, and the sums fit the stack (`fitting`);
-          tile_rows must divide the rows
+limits    row_blocks must divide the number of 16-row blocks, tile_rows the rows, and the sums must
+          fit the stack (`fitting`)
 """
 
 from __future__ import annotations
