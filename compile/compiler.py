@@ -10,7 +10,8 @@ from importlib.metadata import version
 from ferrylm.compile.artifact_writer import ArtifactWriter
 from ferrylm.compile.golden import WeightTap, build_golden
 from ferrylm.compile.golden_functions import CheckFunction
-from ferrylm.compile.library import BuiltLibrary, build_cpu_library
+from ferrylm.compile.library import BuiltLibrary
+from ferrylm.compile.library_builds import LibraryJob, build_libraries
 from ferrylm.compile.options import CompileOptions, CompileResult, cpu_profiles
 from ferrylm.compile.quantize import GROUP_SIZE
 from ferrylm.compile.sources import Source, TokenizerFiles, open_source
@@ -147,16 +148,17 @@ def _libraries(
     progress: ProgressCallback,
 ) -> list[tuple[Library, tuple[CheckFunction, ...]]]:
     kv_dtype = "float32" if options.quantization == "q0f32" else "float16"
+    jobs = [
+        LibraryJob(config, weights.storage, profile, options.arithmetic, kv_dtype)
+        for profile in profiles
+    ]
+    grouped = any(matrix.storage in ("q4", "q8") for matrix in weights.storage.values())
+    arithmetic = options.arithmetic if grouped else "f32"
     libraries = []
-    for done, profile in enumerate(profiles):
-        progress(Progress("libraries", done, len(profiles), "targets"))
-        built = build_cpu_library(config, weights.storage, profile, options.arithmetic, kv_dtype)
+    for profile, built in zip(profiles, build_libraries(jobs, progress), strict=True):
         file = writer.add_bytes(f"library-cpu-{profile.name}", ".so", built.code)
-        grouped = any(matrix.storage in ("q4", "q8") for matrix in weights.storage.values())
-        arithmetic = options.arithmetic if grouped else "f32"
         library = _library(built, profile, arithmetic, kv_dtype, file)
         libraries.append((library, built.checks))
-    progress(Progress("libraries", len(profiles), len(profiles), "targets"))
     return libraries
 
 

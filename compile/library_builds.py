@@ -1,0 +1,89 @@
+"""Building several libraries at once, each in a process of its own.
+
+TVM and LLVM hold Python's lock while they compile, so threads would take turns. A worker is
+`python -m ferrylm.compile.library_builds`: a pickled job comes in, a pickled answer goes out. Both
+ends are this very program; nothing from outside is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from ferrylm.compile.library import BuiltLibrary, build_cpu_library
+from ferrylm.errors import CompileError
+from ferrylm.runtime.manifest import ModelConfig
+from ferrylm.runtime.progress import Progress, ProgressCallback
+from ferrylm.schedules.cpu.kernels import MatrixStorage
+from ferrylm.schedules.cpu.profile import CpuProfile
+
+
+@dataclass(frozen=True)
+class LibraryJob:
+    """The arguments of `build_cpu_library`."""
+
+    config: ModelConfig
+    storage: Mapping[str, MatrixStorage]
+    profile: CpuProfile
+    arithmetic: str
+    kv_dtype: str
+
+    def run(self) -> BuiltLibrary:
+        """Build the library in this process."""
+        return build_cpu_library(
+            self.config, self.storage, self.profile, self.arithmetic, self.kv_dtype
+        )
+
+
+def build_libraries(jobs: Sequence[LibraryJob], progress: ProgressCallback) -> list[BuiltLibrary]:
+    """Build all, as many at a time as there are processors; a single one in this process.
+
+    Raises CompileError.
+    """
+    workers = min(len(jobs), len(os.sched_getaffinity(0)))
+    run = _run_in_worker if workers > 1 else LibraryJob.run
+    progress(Progress("libraries", 0, len(jobs), "targets"))
+    built = []
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        for library in pool.map(run, jobs):
+            built.append(library)
+            progress(Progress("libraries", len(built), len(jobs), "targets"))
+    return built
+
+
+def _run_in_worker(job: LibraryJob) -> BuiltLibrary:
+    command = [sys.executable, "-m", "ferrylm.compile.library_builds"]
+    environment = {**os.environ, "TVM_USE_RUNTIME_LIB": "0"}
+    done = subprocess.run(
+        command, input=pickle.dumps(job), capture_output=True, env=environment, check=False
+    )
+    if done.returncode != 0:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise CompileError(
+            f"the library {job.profile.name} could not be built: {(lines or ['no message'])[-1]}",
+            wanted="a model that its schedules can lower",
+            fix="report this with the output of ferry compile --debug",
+        )
+    library: BuiltLibrary = pickle.loads(done.stdout)
+    return library
+
+
+def _work() -> None:
+    """Do one job; whatever the compiler prints goes to stderr."""
+    answer = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    job: LibraryJob = pickle.load(sys.stdin.buffer)
+    with answer:
+        answer.write(pickle.dumps(job.run()))
+
+
+if __name__ == "__main__":
+    # Unpickling must find the classes of the module, not those of __main__.
+    from ferrylm.compile.library_builds import _work as work
+
+    work()
