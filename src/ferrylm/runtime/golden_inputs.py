@@ -35,13 +35,15 @@ def hashed(stream: str, shape: Sequence[int]) -> Words:
     z += np.uint64(start)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return (z ^ (z >> np.uint64(31))).reshape(shape)
+    words: Words = (z ^ (z >> np.uint64(31))).reshape(shape)
+    return words
 
 
 def integers(stream: str, shape: Sequence[int], low: int, high: int) -> npt.NDArray[np.int64]:
     """Return integers from `low` to `high`, both included."""
     span = np.uint64(high - low + 1)
-    return ((hashed(stream, shape) >> np.uint64(16)) % span).astype(np.int64) + low
+    draws: Words = (hashed(stream, shape) >> np.uint64(16)) % span
+    return draws.astype(np.int64) + low
 
 
 def activations(stream: str, rows: int, columns: int) -> Floats:
