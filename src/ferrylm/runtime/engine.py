@@ -138,6 +138,8 @@ class Engine:
                 fix="pass one each",
             )
         for sequence in sequences:
+            self._pool.check(sequence, 1)
+        for sequence in sequences:
             self._pool.reserve(sequence, 1)
         found = np.empty((len(ids), self.vocab_size), np.float32)
         most = self.library.decode_batches[-1]
@@ -194,9 +196,14 @@ class Engine:
     ) -> Logits:
         use_threads(self.threads)
         inputs = [as_tensor(array) for array in (tokens, positions, tables)]  # type: ignore[arg-type]
-        found = step(  # type: ignore[operator]
-            *inputs, *self._rope, self._keys, self._values, *extra, self._parameters
-        )
+        try:
+            found = step(  # type: ignore[operator]
+                *inputs, *self._rope, self._keys, self._values, *extra, self._parameters
+            )
+        except (TypeError, ValueError) as error:
+            # The library's own check of shapes and dtypes, before any of its kernels runs.
+            wanted = "the tensors that the manifest describes"
+            raise self._executable.mismatch("other inputs or parameters", wanted) from error
         return as_array(found)
 
     def _checked(self, token_ids: TokenIds) -> TokenIds:

@@ -45,23 +45,24 @@ class Executable:
         try:
             self._machine = VirtualMachine(self._module, cpu())
         except (AttributeError, RuntimeError, ValueError) as error:
-            raise self._mismatch("no model", "a compiled model") from error
+            raise self.mismatch("no model", "a compiled model") from error
 
     def step(self, name: str) -> Any:
         """Return a step function of the model: prefill, score or decode_B."""
         try:
             return self._machine[name]
         except AttributeError as error:
-            raise self._mismatch(f"no function {name}", "the step functions of a model") from error
+            raise self.mismatch(f"no function {name}", "the step functions of a model") from error
 
     def transform(self, name: str) -> Any:
         """Return a function (sources..., target) that packs a parameter."""
-        function = self._module.get_function(name, query_imports=True)
-        if function is None:
-            raise self._mismatch(f"no function {name}", "what the manifest names")
-        return function
+        try:
+            return self._module.get_function(name, query_imports=True)
+        except AttributeError as error:
+            raise self.mismatch(f"no function {name}", "what the manifest names") from error
 
-    def _mismatch(self, found: str, wanted: str) -> LibraryMismatchError:
+    def mismatch(self, found: str, wanted: str) -> LibraryMismatchError:
+        """Return the error of a library that is not what the manifest says."""
         return LibraryMismatchError(
             f"{self._name} has {found}", wanted=wanted, fix="compile the model again"
         )

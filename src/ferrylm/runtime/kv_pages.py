@@ -66,18 +66,21 @@ class PagePool:
         self._open += 1
         return Sequence()
 
-    def reserve(self, sequence: Sequence, tokens: int) -> None:
-        """Give the sequence pages for so many more tokens. Raises ContextOverflowError."""
-        wanted = sequence.length + tokens
+    def check(self, sequence: Sequence, tokens: int) -> None:
+        """Raise UsageError or ContextOverflowError if the sequence cannot take so many more."""
         if not sequence.open:
             raise UsageError("a closed sequence", wanted="an open one", fix="open another")
-        if wanted > self.context:
+        if sequence.length + tokens > self.context:
             raise ContextOverflowError(
                 f"{sequence.length} tokens and {tokens} more",
                 wanted=f"at most {self.context}",
                 fix="shorten the prompt or load the model with a longer context",
             )
-        while len(sequence.pages) * self.page_size < wanted:
+
+    def reserve(self, sequence: Sequence, tokens: int) -> None:
+        """Give the sequence pages for so many more tokens. Raises what `check` raises."""
+        self.check(sequence, tokens)
+        while len(sequence.pages) * self.page_size < sequence.length + tokens:
             sequence.pages.append(self._take())
 
     def close_sequence(self, sequence: Sequence) -> None:
