@@ -1,0 +1,88 @@
+"""Artifacts of the tiny models, each compiled once a session, whatever the number of workers."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ferrylm.compile.compiler import compile_model
+from ferrylm.compile.options import CompileOptions
+from ferrylm.schedules.cpu.profile import PROFILES
+from tests.engine.tiny_sources import LINEAR, LLAMA3, YARN, TinySource
+from tests.schedules.kernel_runner import missing_features
+
+Build = Callable[[str], Path]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A tiny model and how it is compiled."""
+
+    source: TinySource
+    quantization: str
+    arithmetic: str = "f32"
+    every_profile: bool = False  # all that this machine runs, instead of the best
+
+
+_SMOL = TinySource(
+    hidden=576, inner=200, layers=1, heads=9, kv_heads=3, head_dim=64, vocabulary=1001
+)
+
+RECIPES = {
+    "plain": Recipe(TinySource(vocabulary=301, rope_scaling=LLAMA3), "q0f32", every_profile=True),
+    "wide heads": Recipe(
+        TinySource(
+            hidden=160, layers=1, heads=2, kv_heads=1, head_dim=80, tied=False, rope_scaling=YARN
+        ),
+        "q0f32",
+    ),
+    "odd columns": Recipe(
+        TinySource(
+            hidden=100, inner=90, layers=1, heads=3, kv_heads=3, head_dim=96, rope_scaling=LINEAR
+        ),
+        "q0f16",
+    ),
+    "bytes": Recipe(TinySource(hidden=72, inner=50, head_dim=18), "q8f16"),
+    "nibbles": Recipe(_SMOL, "q4f16"),
+    "int16": Recipe(_SMOL, "q4f16", "int16"),
+    "int8": Recipe(TinySource(hidden=100, layers=2, context=32, tied=False), "q4f16", "int8"),
+}
+
+
+def host_profiles() -> list[str]:
+    """Return the profiles that this machine runs, the best first."""
+    able = [profile for profile in PROFILES.values() if not missing_features(profile.name)]
+    return [p.name for p in sorted(able, key=lambda p: p.preference, reverse=True)]
+
+
+def builder(shared: Path) -> Build:
+    """Return a function that gives the artifact of a recipe, compiled below `shared`."""
+
+    def build(name: str) -> Path:
+        output = shared / name.replace(" ", "-")
+        with (shared / f"{output.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (output / "manifest.json").exists():
+                _compile(RECIPES[name], shared / f"{output.name}-source", output)
+        return output
+
+    return build
+
+
+def _compile(recipe: Recipe, folder: Path, output: Path) -> None:
+    profiles = host_profiles()
+    if not recipe.every_profile:
+        profiles = profiles[:1]
+    recipe.source.write(folder)
+    compile_model(
+        CompileOptions(
+            folder,
+            output,
+            quantization=recipe.quantization,
+            head_quantization=recipe.quantization,
+            targets=tuple(f"cpu-{profile}" for profile in profiles),
+            arithmetic=recipe.arithmetic,
+        )
+    )
