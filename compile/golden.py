@@ -38,6 +38,8 @@ FLOAT32_TRACE = TraceTolerance(logit=1e-3, gap=1e-3)
 _RANDOM = "the weights are random: their text means nothing"
 _LARGE = f"the model has more than {MAX_PARAMETERS // 10**6} million parameters"
 
+_SENSELESS = "the logits of the model are all alike or not finite"
+
 
 @dataclass
 class WeightTap:
@@ -77,6 +79,7 @@ def build_golden(
         note = _LARGE
     else:
         trace = _trace(config, weights.kept, tokenizer)
+        note = _SENSELESS if trace is None else ""
     golden = Golden(
         format=FORMAT_NAME,
         version=FORMAT_VERSION,
@@ -117,7 +120,7 @@ def _trace_tolerance(library: Library) -> TraceTolerance:
 
 def _trace(
     config: ModelConfig, weights: Mapping[str, Mapping[str, Array]], tokenizer: Tokenizer | None
-) -> Trace:
+) -> Trace | None:
     prompt = tokenizer.encode(PROMPT, add_special_tokens=True) if tokenizer is not None else []
     if not prompt:
         prompt = [int(i) for i in integers("prompt", (12,), 0, config.vocab_size - 1)]

@@ -7,7 +7,7 @@ function `check_N`, which calls the very kernels that the steps call.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import tvm
 from tvm import relax
 from tvm.relax.frontend import nn
 
+from ferrylm.errors import CompileError
 from ferrylm.relax_models.step import Step
 from ferrylm.runtime.golden_format import GoldenMatrix, PackedTensor
 from ferrylm.runtime.manifest import ModelConfig
@@ -116,7 +117,10 @@ class RecordingKernels:
 def add_check_functions(
     module: Any, kernels: RecordingKernels, config: ModelConfig
 ) -> tuple[Any, tuple[CheckFunction, ...]]:
-    """Return the module with a function for each recorded operation, and their descriptions."""
+    """Return the module with a function for each recorded operation, and their descriptions.
+
+    Raises CompileError for a kernel of a step that none of them calls.
+    """
     builder = relax.BlockBuilder(module)
     checks: list[CheckFunction] = []
     for operation, widths in list(kernels.operations.items()):
@@ -124,16 +128,23 @@ def add_check_functions(
         parameters = _emit(builder, name, operation, widths, kernels, config)
         called = _called_kernels(builder.get()[name])
         checks.append(CheckFunction(name, operation, called, *widths, parameters))
+    _check_coverage(builder.get(), checks)
     return builder.get(), tuple(checks)
 
 
-def uncovered_kernels(module: Any, checks: tuple[CheckFunction, ...]) -> set[str]:
-    """Return the kernels that a step of the model calls but no check function does."""
+def _check_coverage(module: Any, checks: Sequence[CheckFunction]) -> None:
+    """Refuse a model with a kernel that nothing would check."""
     called: set[str] = set()
     for name, function in module.functions_items():
         if isinstance(function, relax.Function) and name.name_hint.startswith(_STEPS):
             called.update(_called_kernels(function))
-    return called - {kernel for check in checks for kernel in check.kernels}
+    uncovered = called.difference(*(check.kernels for check in checks))
+    if uncovered:
+        raise CompileError(
+            f"kernels without golden data: {', '.join(sorted(uncovered))}",
+            wanted="a golden case for every kernel of a step",
+            fix="have RecordingKernels record the operation that calls them",
+        )
 
 
 def _emit(

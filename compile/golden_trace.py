@@ -23,15 +23,17 @@ MAX_PARAMETERS = 500_000_000
 STEPS = 32
 PROMPT = "The ferry leaves the harbour at seven in the morning, and"
 _DECIMALS = 6
+_SMALLEST_DEVIATION = 1e-3  # of the logits
 
 Floats = NDArray[np.floating[Any]]
 Stored = Mapping[str, Mapping[str, NDArray[np.generic]]]  # matrix or vector -> canonical arrays
 Weights = Callable[[str], Floats]
 
 
-def greedy_trace(config: ModelConfig, stored: Stored, prompt: Sequence[int]) -> Trace:
+def greedy_trace(config: ModelConfig, stored: Stored, prompt: Sequence[int]) -> Trace | None:
     """Continue the prompt by STEPS tokens; vectors are stored under the suffix "".
 
+    Returns None for logits that are all alike or not finite, which say nothing about a library.
     Takes 4 bytes of memory a parameter.
     """
     draft = {name: weights_of(config, stored, name).astype(np.float32) for name in stored}
@@ -44,6 +46,8 @@ def greedy_trace(config: ModelConfig, stored: Stored, prompt: Sequence[int]) -> 
             tokens.append(int(np.argmax(model.logits(tokens[model.length :])[-1])))
         judge = _Llama(config, judge_weights, np.float64)
         logits = judge.logits(tokens[:-1], len(prompt) - 1)
+        if not np.isfinite(logits).all() or np.std(logits, axis=1).min() < _SMALLEST_DEVIATION:
+            return None
         steps = [_step(row) for row in logits]
         wrong = [i for i, step in enumerate(steps) if step.token != tokens[len(prompt) + i]]
         if not wrong:

@@ -16,7 +16,7 @@ from ferrylm.runtime.comparison import Comparison, compare
 from ferrylm.runtime.device_tensors import Array, aligned, aligned_zeros, as_array, as_tensor
 from ferrylm.runtime.golden_format import KernelCase, KernelCheck, expected_values
 from ferrylm.runtime.manifest import ModelConfig
-from ferrylm.runtime.replay_buffers import ReplayBuffers
+from ferrylm.runtime.replay_buffers import ReplayBuffers, spoil_outputs
 from ferrylm.runtime.rope import rope_tables
 
 _POISON = 500.0
@@ -60,8 +60,8 @@ def replay_attention(
         inputs_ = (activations, *map(aligned, tables), where, into.tables, into.keys, into.values)
         return as_array(function(as_tensor(tokens), *map(as_tensor, inputs_)))
 
-    call(np.full_like(qkv, _LOUD), pages.copy())
     before = pages.copy()
+    spoil_outputs(lambda: call(np.full_like(qkv, _LOUD), pages.copy()))
     output = call(qkv, pages)[: len(positions), :heads_width]
     stored = slice(0, len(positions)) if one_sequence else rows
     shape = (len(row_positions(case, model)), heads_width)

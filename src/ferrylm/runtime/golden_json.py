@@ -101,6 +101,8 @@ def _check_trace(trace: Trace) -> None:
         raise refused("an empty trace", "a prompt and steps")
     for token in (*trace.prompt, *(step.token for step in trace.steps)):
         _check_range("token", token, 0, MAX_COUNT)
+    for step in trace.steps:
+        _check_positive("a deviation", step.deviation)
 
 
 def _check_unique(what: str, names: Iterable[str]) -> None:

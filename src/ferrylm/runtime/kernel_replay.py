@@ -1,8 +1,8 @@
 """The golden kernel vectors, replayed on a library: one operation of the model after another.
 
 Inputs lie in memory as in a real step, with NaN where nothing may be read. Before the call that
-counts, a function is called once with other inputs, so that what it forgets to write is not right
-by chance.
+counts, a function is called with other inputs and its outputs are spoilt, so that what it forgets
+to write is not right by chance.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from ferrylm.runtime.golden_format import (
     LibraryChecks,
     PackedTensor,
     expected_values,
+    refused,
 )
 from ferrylm.runtime.manifest import Library, Manifest
 from ferrylm.runtime.progress import Progress, ProgressCallback
-from ferrylm.runtime.replay_buffers import ReplayBuffers
+from ferrylm.runtime.replay_buffers import ReplayBuffers, spoil_outputs
 
 Outcome = tuple[str, str | None, str]  # name, what is wrong, how close it was
 Packed = dict[tuple[PackedTensor, ...], list[Any]]
@@ -142,24 +143,31 @@ class _Replay:
 
         def call(activations: Array) -> Array:
             found = self._function(tokens, *weights, as_tensor(activations), as_tensor(extra))
-            return as_array(found)[: len(x), :outputs]
+            return as_array(found)
 
         buffer = buffers.activations(x, check.batch, check.input_width)
-        call(buffers.activations(np.full_like(x, _LOUD), check.batch, check.input_width))
-        return compare(call(buffer), wanted[rows][:, order], tolerance, "output")
+        loud = buffers.activations(np.full_like(x, _LOUD), check.batch, check.input_width)
+        spoil_outputs(lambda: call(loud))
+        output = call(buffer)[: len(x), :outputs]
+        return compare(output, wanted[rows][:, order], tolerance, "output")
 
     def _embed(self, matrix: GoldenMatrix, weights: list[Any], rows: slice) -> Comparison:
         case, batch = self.case, self.check.batch
+        if matrix.rows > self._model.vocab_size:  # or tokens would be looked up past the end
+            raise refused(
+                f"an embedding of {matrix.rows} rows", f"at most {self._model.vocab_size}"
+            )
         shape = (case.rows, matrix.columns)
         wanted, tolerance = expected_values(case, self.check.expected, shape)
         ids = inputs.tokens(case.name, case.rows, matrix.rows)
 
         def call(chosen: npt.NDArray[np.int32]) -> Array:
             found = self._function(as_tensor(self._buffers.tokens(chosen, batch)), *weights)
-            return as_array(found)[: len(chosen), : matrix.columns]
+            return as_array(found)
 
-        call(np.roll(ids, 1)[rows])
-        return compare(call(ids[rows]), wanted[rows], tolerance, "output")
+        spoil_outputs(lambda: call(np.roll(ids, 1)[rows]))
+        output = call(ids[rows])[: len(ids[rows]), : matrix.columns]
+        return compare(output, wanted[rows], tolerance, "output")
 
     def _select_row(self, rows: slice) -> Comparison:
         case, check, buffers = self.case, self.check, self._buffers
@@ -168,9 +176,14 @@ class _Replay:
         buffer = as_tensor(buffers.activations(x, check.batch, check.input_width))
         tokens = as_tensor(buffers.tokens(np.zeros(len(x)), check.batch))
         total = Comparison()
-        for row in (len(x) - 1, 0, len(x) // 2):
+
+        def call(row: int) -> Array:
             index = as_tensor(aligned(np.array([row], np.int32)))
-            found = as_array(self._function(tokens, buffer, index))[:1, : case.width]
+            return as_array(self._function(tokens, buffer, index))
+
+        for row in (len(x) - 1, 0, len(x) // 2):
+            spoil_outputs(lambda: call(0))
             wanted = x[row : row + 1].astype(np.float64)
+            found = call(row)[:1, : case.width]
             total = total.joined(compare(found, wanted, 1e-9, f"output for row {row}"))
         return total
