@@ -52,11 +52,11 @@ def test_compile_passes_every_option_on(ferry: Ferry, compiled: list[Any]) -> No
     assert (options.weights, options.seed) == ("random", 7)
 
 
-def test_what_is_not_given_is_q4f16_int8_for_the_cpu(ferry: Ferry, compiled: list[Any]) -> None:
+def test_what_is_not_given_is_q4f16_int16_for_the_cpu(ferry: Ferry, compiled: list[Any]) -> None:
     ferry("compile", "m.gguf", "-o", "dist/m")
     (options,) = compiled
     assert (options.quantization, options.head_quantization) == ("q4f16", None)
-    assert (options.targets, options.arithmetic) == (("cpu",), "int8")
+    assert (options.targets, options.arithmetic) == (("cpu",), "int16")
     assert (options.context_length, options.weights) == (None, "stored")
 
 
