@@ -47,7 +47,7 @@ def tensor_layout(scheme: str, rows: int, columns: int, with_minimum: bool = Fal
     raise UsageError(
         f"quantization {scheme!r}",
         wanted="one of " + ", ".join(SCHEMES),
-        fix="choose one of these with --quantization",
+        fix="choose one of these with --quant",
     )
 
 
