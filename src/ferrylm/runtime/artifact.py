@@ -166,6 +166,17 @@ class Artifact:
         finally:
             pool.shutdown(cancel_futures=True)
 
+    def verify_before_use(self) -> None:
+        """Hash every file, before the first byte of code among them is loaded.
+
+        Weight shards stay open, and reading them does not hash them again. Raises IntegrityError.
+        """
+        self._shards.verify(_HASH_THREADS)
+        shards = set(self._manifest.weights.files)
+        for entry in dict.fromkeys(manifest_files(self._manifest)):
+            if entry not in shards:
+                self.verify_file(entry)
+
     def close(self) -> None:
         """Close the folder and the shards; tensors that were read stay valid."""
         self._close()

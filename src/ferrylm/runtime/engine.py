@@ -56,6 +56,7 @@ def open_engine(
     _check_at_least_one("max_sequences", max_sequences)
     memory = _memory(manifest, library, context, page, max_sequences)
     _check_memory(manifest, memory)
+    artifact.verify_before_use()
     pool = PagePool(manifest.model, library.kv_dtype, page, context, max_sequences)
     return Engine(artifact, library, pool, memory, threads or cores, progress)
 

@@ -83,6 +83,12 @@ class WeightShards:
         finally:
             pool.shutdown(cancel_futures=True)
 
+    def verify(self, hash_threads: int) -> None:
+        """Hash every shard now; later reads do not hash again. Raises IntegrityError."""
+        with ThreadPoolExecutor(hash_threads) as pool:
+            for _ in pool.map(self._shard, range(len(self._weights.files))):
+                pass
+
     def close(self) -> None:
         """Close all shards."""
         while self._open:
