@@ -23,14 +23,17 @@ from typing import Any
 
 from tvm.script import tirx as T
 
+from ferrylm.schedules.cpu.attention_blocks import (
+    CHUNK,
+    MASKED,
+    TOKENS,
+    attend_chunk,
+    merge_chunk,
+)
 from ferrylm.schedules.cpu.layout import padded
 from ferrylm.schedules.cpu.rows import Rows
-from ferrylm.schedules.math import exp
 
-TOKENS = 32
-HALF = 16
-CHUNK = 128
-_MASKED = -1e30
+__all__ = ["CHUNK", "TOKENS", "AttentionShape", "decode_attention", "prefill_attention"]
 
 
 @dataclass(frozen=True)
@@ -58,131 +61,6 @@ def query_tile(shape: AttentionShape, register_rows: int, row_tile: int) -> int:
     """Return how many query rows share a task so that R of each fit `register_rows`."""
     most = max(1, register_rows // shape.query_heads)
     return max(n for n in range(1, most + 1) if row_tile % n == 0)
-
-
-@T.inline
-def score_block(q, keys, positions, row0, head0, page, kv_head, slot, token, scores, shape):  # noqa: D103
-    # Half a block at a time: a buffer of all sums would be too large for the stack, and LLVM keeps
-    # no sums of a heap buffer in registers.
-    column = T.alloc_buffer((HALF,), "float32", scope="local")
-    sums = T.alloc_buffer((shape.query_tile * shape.query_heads, HALF), "float32", scope="local")
-    for half in T.serial(TOKENS // HALF):
-        for r in T.unroll(shape.query_tile * shape.query_heads):
-            for lane in T.vectorized(HALF):
-                sums[r, lane] = T.float32(0)
-        for d in T.serial(shape.head_dim):
-            for lane in T.vectorized(HALF):
-                column[lane] = T.cast(keys[page, kv_head, d, slot + half * HALF + lane], "float32")
-            for r in T.unroll(shape.query_tile * shape.query_heads):
-                for lane in T.vectorized(HALF):
-                    sums[r, lane] = (
-                        sums[r, lane]
-                        + q[row0 + r // shape.query_heads, head0 + r % shape.query_heads, d]
-                        * column[lane]
-                    )
-        for r in T.unroll(shape.query_tile * shape.query_heads):
-            for lane in T.vectorized(HALF):
-                scores[r, half * HALF + lane] = T.Select(
-                    token + half * HALF + lane <= positions[row0 + r // shape.query_heads],
-                    sums[r, lane],
-                    T.float32(_MASKED),
-                )
-
-
-@T.inline
-def softmax_block(scores, largest, sums, output, shape):  # noqa: D103
-    half = T.alloc_buffer((16,), "float32", scope="local")
-    factor = T.alloc_buffer((2,), "float32", scope="local")
-    for r in T.serial(shape.query_tile * shape.query_heads):
-        for lane in T.vectorized(16):
-            half[lane] = T.max(scores[r, lane], scores[r, 16 + lane])
-        for lane in T.vectorized(8):
-            half[lane] = T.max(half[lane], half[8 + lane])
-        for lane in T.vectorized(4):
-            half[lane] = T.max(half[lane], half[4 + lane])
-        factor[0] = T.max(T.max(T.max(half[0], half[1]), T.max(half[2], half[3])), largest[r])
-        factor[1] = exp(largest[r] - factor[0])
-        largest[r] = factor[0]
-        for lane in T.vectorized(TOKENS):
-            scores[r, lane] = exp(scores[r, lane] - factor[0])
-        for lane in T.vectorized(16):
-            sums[r, lane] = sums[r, lane] * factor[1] + (scores[r, lane] + scores[r, 16 + lane])
-        for d in T.serial(shape.head_dim // shape.lanes):
-            for lane in T.vectorized(shape.lanes):
-                output[r, d * shape.lanes + lane] = output[r, d * shape.lanes + lane] * factor[1]
-
-
-@T.inline
-def value_block(values, page, kv_head, slot, scores, output, shape):  # noqa: D103
-    sums = T.alloc_buffer(
-        (shape.query_tile * shape.query_heads, shape.lanes), "float32", scope="local"
-    )
-    row = T.alloc_buffer((shape.lanes,), "float32", scope="local")
-    for d in T.serial(shape.head_dim // shape.lanes):
-        for r in T.unroll(shape.query_tile * shape.query_heads):
-            for lane in T.vectorized(shape.lanes):
-                sums[r, lane] = output[r, d * shape.lanes + lane]
-        for t in T.serial(TOKENS):
-            for lane in T.vectorized(shape.lanes):
-                row[lane] = T.cast(
-                    values[page, kv_head, slot + t, d * shape.lanes + lane], "float32"
-                )
-            for r in T.unroll(shape.query_tile * shape.query_heads):
-                for lane in T.vectorized(shape.lanes):
-                    sums[r, lane] = sums[r, lane] + scores[r, t] * row[lane]
-        for r in T.unroll(shape.query_tile * shape.query_heads):
-            for lane in T.vectorized(shape.lanes):
-                output[r, d * shape.lanes + lane] = sums[r, lane]
-
-
-@T.inline
-def attend_chunk(  # noqa: D103
-    q, keys, values, tables, positions, row0, head0, sequence, kv_head, first, last, page_size,
-    largest, sums, output, shape,
-):  # fmt: skip
-    scores = T.alloc_buffer(
-        (shape.query_tile * shape.query_heads, TOKENS), "float32", scope="local"
-    )
-    for r in T.serial(shape.query_tile * shape.query_heads):
-        largest[r] = T.float32(_MASKED)
-        for lane in T.vectorized(16):
-            sums[r, lane] = T.float32(0)
-        for d in T.serial(shape.head_dim // shape.lanes):
-            for lane in T.vectorized(shape.lanes):
-                output[r, d * shape.lanes + lane] = T.float32(0)
-    for block in T.serial((last - first + TOKENS - 1) // TOKENS):
-        score_block(
-            q, keys, positions, row0, head0,
-            tables[sequence, (first + block * TOKENS) // page_size], kv_head,
-            (first + block * TOKENS) % page_size, first + block * TOKENS, scores, shape,
-        )  # fmt: skip
-        softmax_block(scores, largest, sums, output, shape)
-        value_block(
-            values, tables[sequence, (first + block * TOKENS) // page_size], kv_head,
-            (first + block * TOKENS) % page_size, scores, output, shape,
-        )  # fmt: skip
-    for r in T.serial(shape.query_tile * shape.query_heads):
-        for lane in T.serial(1, 16):
-            sums[r, 0] = sums[r, 0] + sums[r, lane]
-
-
-@T.inline
-def merge_chunk(merged, row, chunk_largest, chunk_total, chunk_output, chunk_row, shape):  # noqa: D103
-    # A merged row holds D outputs, then the largest score and the total of the weights.
-    factor = T.alloc_buffer((3,), "float32", scope="local")
-    factor[0] = T.max(merged[row, shape.head_dim], chunk_largest)
-    factor[1] = exp(merged[row, shape.head_dim] - factor[0])
-    factor[2] = exp(chunk_largest - factor[0])
-    merged[row, shape.head_dim] = factor[0]
-    merged[row, shape.head_dim + 1] = (
-        merged[row, shape.head_dim + 1] * factor[1] + chunk_total * factor[2]
-    )
-    for d in T.serial(shape.head_dim // shape.lanes):
-        for lane in T.vectorized(shape.lanes):
-            merged[row, d * shape.lanes + lane] = (
-                merged[row, d * shape.lanes + lane] * factor[1]
-                + chunk_output[chunk_row, d * shape.lanes + lane] * factor[2]
-            )
 
 
 def prefill_attention(rows: Rows, shape: AttentionShape) -> Any:
@@ -222,7 +100,7 @@ def prefill_attention(rows: Rows, shape: AttentionShape) -> Any:
             for r in T.serial(tile * heads):
                 for d in T.serial(head_dim):
                     merged[r, d] = T.float32(0)
-                merged[r, head_dim] = T.float32(_MASKED)
+                merged[r, head_dim] = T.float32(MASKED)
                 merged[r, head_dim + 1] = T.float32(0)
             for chunk in T.serial((last[0] + CHUNK - 1) // CHUNK):
                 attend_chunk(
@@ -287,7 +165,7 @@ def decode_attention(batch: int, shape: AttentionShape) -> Any:
             chunk_output = T.alloc_buffer((1, head_dim), "float32", scope="local")
             for d in T.serial(head_dim):
                 merged[0, d] = T.float32(0)
-            merged[0, head_dim] = T.float32(_MASKED)
+            merged[0, head_dim] = T.float32(MASKED)
             merged[0, head_dim + 1] = T.float32(0)
             for chunk in T.serial((positions[row // heads // kv_heads] + CHUNK) // CHUNK):
                 for d in T.serial(head_dim):

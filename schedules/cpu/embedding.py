@@ -38,9 +38,23 @@ def _code(fmt: WeightFormat, codes: Any, b: Expression, k: Expression, lane: Exp
     return nibble if fmt.minimum else nibble - 8
 
 
+@T.inline
+def decode_row(token, codes, scale, minimum, x, m, fmt, width):  # noqa: D103
+    for k in T.serial(width):
+        x[m, k] = T.float32(0)
+    for k in T.serial(fmt.columns):
+        x[m, k] = T.cast(scale[token // LANES, k // 32, token % LANES], "float32") * T.cast(
+            _code(fmt, codes, token // LANES, k, token % LANES), "float32"
+        )
+        if fmt.minimum:
+            x[m, k] = x[m, k] + T.cast(minimum[token // LANES, k // 32, token % LANES], "float32")
+
+
 def embed(rows: Rows, fmt: WeightFormat) -> Any:
     """Return the PrimFunc (tokens, weights..., x)."""
-    return _embed_grouped(rows, fmt) if fmt.grouped else _embed_plain(rows, fmt)
+    if not fmt.grouped:
+        return _embed_plain(rows, fmt)
+    return _embed_with_minimum(rows, fmt) if fmt.minimum else _embed_grouped(rows, fmt)
 
 
 def _tokens_shape(rows: Rows) -> tuple[Any, int]:
@@ -77,44 +91,29 @@ def _embed_plain(rows: Rows, fmt: WeightFormat) -> Any:
 
 def _embed_grouped(rows: Rows, fmt: WeightFormat) -> Any:
     (tiles, tile), parallel = _tokens_shape(rows), row_loop(rows)
-    tensors = fmt.tensors()
+    tensors, width = fmt.tensors(), padded(fmt.columns)
     (codes_dtype, codes_shape), (_, scale_shape) = tensors["codes"], tensors["scale"]
-    width, has_minimum = padded(fmt.columns), fmt.minimum
-
-    @T.inline
-    def decode_row(tokens, codes, scale, minimum, x, m):
-        for k in T.serial(width):
-            x[m, k] = T.float32(0)
-        for k in T.serial(fmt.columns):
-            x[m, k] = T.cast(
-                scale[
-                    tokens[m // tile, m % tile] // LANES,
-                    k // 32,
-                    tokens[m // tile, m % tile] % LANES,
-                ],
-                "float32",
-            ) * T.cast(
-                _code(
-                    fmt,
-                    codes,
-                    tokens[m // tile, m % tile] // LANES,
-                    k,
-                    tokens[m // tile, m % tile] % LANES,
-                ),
-                "float32",
-            )
-            if has_minimum:
-                x[m, k] = x[m, k] + T.cast(
-                    minimum[
-                        tokens[m // tile, m % tile] // LANES,
-                        k // 32,
-                        tokens[m // tile, m % tile] % LANES,
-                    ],
-                    "float32",
-                )
 
     @T.prim_func(s_tir=True, private=True)
-    def with_minimum(
+    def func(ptokens: T.handle, pcodes: T.handle, pscale: T.handle, px: T.handle):
+        T.func_attr({"tirx.noalias": True})
+        tokens = T.match_buffer(ptokens, (tiles, tile), "int32")
+        codes = T.match_buffer(pcodes, codes_shape, codes_dtype)
+        scale = T.match_buffer(pscale, scale_shape, "float16")
+        x = T.match_buffer(px, (tiles * tile, width), "float32")
+        for m in parallel(tiles * tile):
+            decode_row(tokens[m // tile, m % tile], codes, scale, scale, x, m, fmt, width)
+
+    return func
+
+
+def _embed_with_minimum(rows: Rows, fmt: WeightFormat) -> Any:
+    (tiles, tile), parallel = _tokens_shape(rows), row_loop(rows)
+    tensors, width = fmt.tensors(), padded(fmt.columns)
+    (codes_dtype, codes_shape), (_, scale_shape) = tensors["codes"], tensors["scale"]
+
+    @T.prim_func(s_tir=True, private=True)
+    def func(
         ptokens: T.handle, pcodes: T.handle, pscale: T.handle, pminimum: T.handle, px: T.handle
     ):
         T.func_attr({"tirx.noalias": True})
@@ -124,19 +123,9 @@ def _embed_grouped(rows: Rows, fmt: WeightFormat) -> Any:
         minimum = T.match_buffer(pminimum, scale_shape, "float16")
         x = T.match_buffer(px, (tiles * tile, width), "float32")
         for m in parallel(tiles * tile):
-            decode_row(tokens, codes, scale, minimum, x, m)
+            decode_row(tokens[m // tile, m % tile], codes, scale, minimum, x, m, fmt, width)
 
-    @T.prim_func(s_tir=True, private=True)
-    def without_minimum(ptokens: T.handle, pcodes: T.handle, pscale: T.handle, px: T.handle):
-        T.func_attr({"tirx.noalias": True})
-        tokens = T.match_buffer(ptokens, (tiles, tile), "int32")
-        codes = T.match_buffer(pcodes, codes_shape, codes_dtype)
-        scale = T.match_buffer(pscale, scale_shape, "float16")
-        x = T.match_buffer(px, (tiles * tile, width), "float32")
-        for m in parallel(tiles * tile):
-            decode_row(tokens, codes, scale, scale, x, m)
-
-    return with_minimum if has_minimum else without_minimum
+    return func
 
 
 def select_row(rows: Rows, width: int) -> Any:
