@@ -12,6 +12,8 @@ from typing import Any
 import tvm
 from tvm import relax
 
+from ferrylm.compile.shape_functions import order_shape_functions
+
 
 def lower_relax(upper_bounds: Mapping[str, int]) -> Any:
     """Return the pass; `upper_bounds` of symbolic sizes make all intermediate memory static."""
@@ -31,6 +33,7 @@ def lower_relax(upper_bounds: Mapping[str, int]) -> Any:
                 relax.transform.LowerRuntimeBuiltin(),
                 relax.transform.ComputePrimValue(),
                 relax.transform.VMShapeLower(),
+                order_shape_functions,
                 relax.transform.AttachGlobalSymbol(),
             ]
         )(mod)
