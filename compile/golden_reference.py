@@ -23,13 +23,19 @@ GROUP = 32
 LARGEST_CODE = {"int8": 127, "int16": 127 * 254 + 126}
 
 
-def decode(arrays: Mapping[str, NDArray[Any]], columns: int) -> Float64:
-    """Return the weights [rows, columns] that canonical arrays mean (docs/quantization.md)."""
+def decode(
+    arrays: Mapping[str, NDArray[Any]], columns: int, dtype: type = np.float64
+) -> NDArray[Any]:
+    """Return the weights [rows, columns] that canonical arrays mean (docs/quantization.md).
+
+    In float64 they are exact.
+    """
     if "weight" in arrays:
-        return arrays["weight"].astype(np.float64)
-    codes, scale = arrays["codes"], arrays["scale"].astype(np.float64)
+        return arrays["weight"].astype(dtype)
+    codes = arrays["codes"]
+    scale: NDArray[Any] = arrays["scale"].astype(dtype)
     rows, groups = scale.shape
-    levels = np.empty((rows, groups, GROUP))
+    levels: NDArray[Any] = np.empty((rows, groups, GROUP), dtype)
     if codes.dtype == np.uint8:
         packed = codes.reshape(rows, groups, GROUP // 2)
         levels[:, :, : GROUP // 2] = packed & 15
@@ -38,10 +44,10 @@ def decode(arrays: Mapping[str, NDArray[Any]], columns: int) -> Float64:
             levels -= 8
     else:
         levels[...] = codes.reshape(rows, groups, GROUP)
-    weights = levels * scale[:, :, None]
+    levels *= scale[:, :, None]
     if "minimum" in arrays:
-        weights += arrays["minimum"].astype(np.float64)[:, :, None]
-    return weights.reshape(rows, -1)[:, :columns]
+        levels += arrays["minimum"].astype(dtype)[:, :, None]
+    return levels.reshape(rows, -1)[:, :columns]
 
 
 def norm_factors(x: ArrayLike, eps: float) -> Float64:

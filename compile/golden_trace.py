@@ -27,7 +27,7 @@ _SMALLEST_DEVIATION = 1e-3  # of the logits
 
 Floats = NDArray[np.floating[Any]]
 Stored = Mapping[str, Mapping[str, NDArray[np.generic]]]  # matrix or vector -> canonical arrays
-Weights = Callable[[str], Floats]
+WeightsByName = Callable[[str], Floats]
 
 
 def greedy_trace(config: ModelConfig, stored: Stored, prompt: Sequence[int]) -> Trace | None:
@@ -36,15 +36,14 @@ def greedy_trace(config: ModelConfig, stored: Stored, prompt: Sequence[int]) -> 
     Returns None for logits that are all alike or not finite, which say nothing about a library.
     Takes 4 bytes of memory a parameter.
     """
-    draft = {name: weights_of(config, stored, name).astype(np.float32) for name in stored}
+    weights = {name: _weights(config, stored, name) for name in stored}
     tokens = list(prompt)
     total = len(prompt) + min(STEPS, config.context_length - len(prompt))
-    model = _Llama(config, lambda name: draft[name], np.float32)
-    judge_weights = lambda name: weights_of(config, stored, name)  # noqa: E731
+    model = _Llama(config, lambda name: weights[name], np.float32)
     while True:
         while len(tokens) < total:
             tokens.append(int(np.argmax(model.logits(tokens[model.length :])[-1])))
-        judge = _Llama(config, judge_weights, np.float64)
+        judge = _Llama(config, lambda name: weights[name].astype(np.float64), np.float64)
         logits = judge.logits(tokens[:-1], len(prompt) - 1)
         if not np.isfinite(logits).all() or np.std(logits, axis=1).min() < _SMALLEST_DEVIATION:
             return None
@@ -56,15 +55,15 @@ def greedy_trace(config: ModelConfig, stored: Stored, prompt: Sequence[int]) -> 
         model.forget(len(tokens) - 1)
 
 
-def weights_of(config: ModelConfig, stored: Stored, name: str) -> Floats:
-    """Return a matrix or vector in float64."""
+def _weights(config: ModelConfig, stored: Stored, name: str) -> Floats:
+    """Return a matrix or vector in float32, rounded once at most."""
     arrays = stored[name]
     if "" in arrays:
-        return arrays[""].astype(np.float64)
+        return arrays[""].astype(np.float32)
     columns = {"down": config.intermediate_size}.get(name.rpartition(".")[2], config.hidden_size)
     if name.endswith("attention_out"):
         columns = config.num_heads * config.head_dim
-    return decode(arrays, columns)
+    return decode(arrays, columns, np.float32)
 
 
 def _step(logits: Floats) -> TraceStep:
@@ -78,7 +77,7 @@ def _step(logits: Floats) -> TraceStep:
 class _Llama:
     """A Llama that keeps the keys and values of what it has read."""
 
-    def __init__(self, config: ModelConfig, weights: Weights, dtype: type) -> None:
+    def __init__(self, config: ModelConfig, weights: WeightsByName, dtype: type) -> None:
         self.config, self.weights, self.dtype = config, weights, dtype
         self.length = 0
         shape = (config.num_layers, 0, config.num_kv_heads, config.head_dim)

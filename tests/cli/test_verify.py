@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from artifact_samples import change_manifest
 from cli_fakes import Ferry
+
+from ferrylm.runtime import verification
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,7 @@ def replay(monkeypatch: pytest.MonkeyPatch) -> list[FakeCheck]:
     def verify(*_: Any, **__: Any) -> list[FakeCheck]:
         return checks
 
-    module = ModuleType("ferrylm.runtime.verification")
-    module.verify = verify  # type: ignore[attr-defined]
-    module.Check = FakeCheck  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "ferrylm.runtime.verification", module)
+    monkeypatch.setattr(verification, "verify", verify)
     return checks
 
 

@@ -14,6 +14,7 @@ from artifact_samples import change_manifest
 
 from ferrylm.runtime.artifact import Artifact
 from ferrylm.runtime.strict_json import dumps_canonical
+from ferrylm.runtime.verification import Check, verify
 
 
 def golden_document(artifact: Path) -> Any:
@@ -45,3 +46,24 @@ def change_number(array: Any, index: tuple[int, ...], factor: float) -> None:
     values = np.frombuffer(base64.b64decode(array["data"]), "<f4").reshape(array["shape"]).copy()
     values[index] *= factor
     array["data"] = base64.b64encode(values.tobytes()).decode()
+
+
+def checks_of(path: Path, **options: Any) -> list[Check]:
+    """Verify an artifact in one thread."""
+    with Artifact.open(path) as artifact:
+        return verify(artifact, threads=1, **options)
+
+
+def failed(checks: list[Check]) -> set[str]:
+    """Return the names of the checks that did not pass."""
+    return {check.name for check in checks if not check.passed}
+
+
+def cases_of(golden: Any, operation: str) -> list[Any]:
+    """Return the cases of an operation."""
+    return [case for case in golden["cases"] if case["operation"] == operation]
+
+
+def checks_of_case(golden: Any, case: Any) -> list[Any]:
+    """Return the first library's checks of a case."""
+    return [c for c in golden["libraries"][0]["checks"] if c["case"] == case["name"]]

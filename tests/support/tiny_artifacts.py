@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +82,20 @@ def compile_tiny(
         )
     )
     return output
+
+
+@functools.cache
+def shared_artifact() -> Path:
+    """Return a q4f16 artifact with int16 arithmetic that all tests of a process share.
+
+    Nobody may change it; it is gone when the process ends.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="ferrylm-tiny-")
+    _KEPT.append(folder)
+    return compile_tiny(Path(folder.name))
+
+
+_KEPT: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def _weights() -> dict[str, np.ndarray]:

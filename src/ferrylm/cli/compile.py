@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -80,6 +81,9 @@ def compile_verb(
     SOURCE is a GGUF file or a Hugging Face folder.
     """
     names = _target_names(targets)
+    # Several threads gain nothing on matrix-vector products, and on a busy machine they wait for
+    # each other in loops. It counts as long as numpy is not loaded.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from ferrylm.compile import CompileOptions, compile_model
 
     _check_targets(names)
