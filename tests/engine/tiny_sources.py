@@ -82,11 +82,18 @@ class TinySource:
                 shapes[f"model.layers.{layer}.{name}.weight"] = shape
         return {name: _draw(generator, shape) for name, shape in shapes.items()}
 
-    def write(self, folder: Path, *, seed: int = 0, **config: Any) -> Path:
-        """Write the model as a Hugging Face folder; `config` changes fields of config.json."""
+    def write(self, folder: Path, *, seed: int = 0, bias: str = "", **config: Any) -> Path:
+        """Write the model as a Hugging Face folder.
+
+        `config` changes fields of config.json; `bias` names a matrix that gets a bias.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(json.dumps({**self.config(), **config}))
-        save_file(self.weights(seed), folder / "model.safetensors")
+        weights = self.weights(seed)
+        if bias:
+            rows = len(weights[f"{bias}.weight"])
+            weights[f"{bias}.bias"] = np.zeros(rows, np.float32)
+        save_file(weights, folder / "model.safetensors")
         byte_tokenizer().save(str(folder / "tokenizer.json"))
         special = {"bos_token": "<s>", "eos_token": "</s>"}
         (folder / "tokenizer_config.json").write_text(json.dumps(special))
