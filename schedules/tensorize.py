@@ -18,6 +18,7 @@ from typing import Any
 
 import tvm
 from tvm import sym, tirx
+from tvm.ir.expr import TensorLoad
 from tvm.script import tirx as T
 from tvm_ffi import structural_map
 
@@ -72,30 +73,57 @@ def _dot_sdot(c: Expression, w: Expression, x: Expression, lanes: int) -> Expres
     return _llvm("llvm.aarch64.neon.sdot", "int32x4", c, weights, _repeat_word(x, lanes))
 
 
-DOTS: dict[str, tuple[Dot, int]] = {
-    "avx512vnni": (_dot_avx512vnni, 16),
-    "avxvnni": (_dot_avxvnni, 8),
-    "avx2": (_dot_avx2, 8),
-    "sdot": (_dot_sdot, 4),
+# name -> instruction, its int32 lanes, the types of weights that it takes
+DOTS: dict[str, tuple[Dot, int, tuple[str, ...]]] = {
+    "avx512vnni": (_dot_avx512vnni, 16, ("uint8",)),
+    "avxvnni": (_dot_avxvnni, 8, ("uint8",)),
+    "avx2": (_dot_avx2, 8, ("uint8", "int8")),
+    "sdot": (_dot_sdot, 4, ("int8",)),
 }
+
+
+def _require(condition: bool, what: Any) -> None:
+    if not condition:
+        raise ValueError(f"a nest marked as a dot product of bytes holds {what}")
+
+
+def _element(factor: Any, dtypes: tuple[str, ...]) -> Any:
+    """Return the load of a byte that is widened to int32."""
+    _require(isinstance(factor, tirx.Cast), factor)
+    load = factor.value
+    _require(isinstance(load, TensorLoad) and len(load.indices) == 1, load)
+    _require(str(load.ty.dtype) in dtypes, f"{load} of {load.ty.dtype}")
+    return load
 
 
 class _Nest:
     """The flat form of a marked nest: buffers, base indices, number of lanes."""
 
-    def __init__(self, loop: Any) -> None:
-        self.lane, inner = loop.loop_var, loop.body
-        self.byte, store = inner.loop_var, inner.body
-        self.lanes, self.bytes = int(loop.extent), int(inner.extent)
+    def __init__(self, loop: Any, weight_dtypes: tuple[str, ...]) -> None:
+        inner = loop.body
+        _require(isinstance(inner, tirx.For) and int(inner.extent) == 4, inner)
+        store = inner.body
+        _require(isinstance(store, tirx.BufferStore), store)
+        total = store.value
+        _require(isinstance(total, tirx.Add) and isinstance(total.b, tirx.Mul), total)
+        self.lane, self.byte, self.lanes = loop.loop_var, inner.loop_var, int(loop.extent)
         self.analyzer = sym.Analyzer()
-        product = store.value.b
         self.output = store.buffer
-        self.weights, self.activations = product.a.value, product.b.value
+        _require(len(store.indices) == 1, store)
+        self.weights = _element(total.b.a, weight_dtypes)
+        self.activations = _element(total.b.b, ("int8",))
         self.output_base = self._base(store.indices[0], 1, 0)
         self.weights_base = self._base(self.weights.indices[0], 4, 1)
         self.activations_base = self._base(self.activations.indices[0], 0, 1)
-        if self.bytes != 4:
-            raise ValueError(f"a dot product takes 4 bytes a lane, the nest has {self.bytes}")
+        _require(self._is_output(total.a, store.indices[0]), total.a)
+
+    def _is_output(self, load: Any, index: Expression) -> bool:
+        return (
+            isinstance(load, TensorLoad)
+            and load.source.same_as(self.output)
+            and str(load.ty.dtype) == "int32"
+            and self.analyzer.can_prove_equal(load.indices[0], index)
+        )
 
     def _at(self, index: Expression, lane: int, byte: int) -> Expression:
         values = {self.lane: lane, self.byte: byte}
@@ -135,8 +163,10 @@ class _Nest:
 def _rewrite(loop: Any) -> Any:
     if MARK not in loop.annotations:
         return loop
-    dot, lanes = DOTS[str(loop.annotations[MARK])]
-    return _Nest(loop).replacement(dot, lanes)
+    dot, lanes, weight_dtypes = DOTS[str(loop.annotations[MARK])]
+    nest = _Nest(loop, weight_dtypes)
+    _require(nest.lanes % lanes == 0, f"{nest.lanes} lanes for an instruction of {lanes}")
+    return nest.replacement(dot, lanes)
 
 
 @tvm.tirx.transform.prim_func_pass(opt_level=0)  # type: ignore[untyped-decorator]
