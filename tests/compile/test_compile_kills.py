@@ -9,7 +9,7 @@ import pytest
 
 from tests.engine.built_artifacts import host_profiles
 
-WHOLE, PUBLISHING = 10, 40
+WHOLE, PUBLISHING = 6, 44
 
 
 @pytest.mark.slow
