@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +49,9 @@ def open_engine(
     """
     manifest = artifact.manifest
     host = host_cpu()
-    library = choose_library(manifest, host, device=device, target=target).library
+    library = choose_library(
+        manifest, host, device=device, target=target, tvm_version=_tvm_version()
+    ).library
     cores = min(host.physical_cores, len(os.sched_getaffinity(0)))
     context = _context(manifest, context_length)
     page = _page_size(library, page_size)
@@ -221,6 +224,14 @@ class Engine:
                 fix="use the tokenizer of this model",
             )
         return ids
+
+
+def _tvm_version() -> str | None:
+    """Return the installed TVM's version; None where TVM lies about without its metadata."""
+    try:
+        return version("apache-tvm")
+    except PackageNotFoundError:
+        return None
 
 
 def _tuple(tensors: list[object]) -> object:
