@@ -6,13 +6,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 
+from ferrylm.compile import library
 from ferrylm.compile.compiler import compile_model
 from ferrylm.compile.options import CompileOptions, CompileResult, cpu_profiles
 from ferrylm.errors import ArtifactError, SourceError, UnsupportedModelError, UsageError
@@ -39,6 +41,13 @@ def manifest_of(folder: Path) -> Manifest:
         return artifact.manifest
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_batch() -> Iterator[None]:
+    """Compile decode for one batch: four would take twice the time and prove nothing more."""
+    with mock.patch.object(library, "DECODE_BATCHES", (1,)):
+        yield
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return SOURCE.write(tmp_path_factory.mktemp("source") / "model")
@@ -54,7 +63,8 @@ def test_a_compile_in_another_process_and_place_gives_the_same_bytes(
 ) -> None:
     folder = SOURCE.write(tmp_path / "model")
     script = (
-        "import sys, pathlib; from ferrylm.compile.compiler import compile_model;"
+        "import sys, pathlib; from ferrylm.compile import library; library.DECODE_BATCHES = (1,);"
+        "from ferrylm.compile.compiler import compile_model;"
         "from ferrylm.compile.options import CompileOptions;"
         "compile_model(CompileOptions(*map(pathlib.Path, sys.argv[1:3]), targets=(sys.argv[3],)))"
     )

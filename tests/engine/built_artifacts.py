@@ -6,7 +6,9 @@ import fcntl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
+from ferrylm.compile import library
 from ferrylm.compile.compiler import compile_model
 from ferrylm.compile.options import CompileOptions
 from ferrylm.schedules.cpu.profile import PROFILES
@@ -24,14 +26,19 @@ class Recipe:
     quantization: str
     arithmetic: str = "f32"
     every_profile: bool = False  # all that this machine runs, instead of the best
+    batches: tuple[int, ...] = (1,)  # of decode; fewer are sooner compiled
 
 
 _SMOL = TinySource(
     hidden=576, inner=200, layers=1, heads=9, kv_heads=3, head_dim=64, vocabulary=1001
 )
 
+_ALL = library.DECODE_BATCHES
+
 RECIPES = {
-    "plain": Recipe(TinySource(vocabulary=301, rope_scaling=LLAMA3), "q0f32", every_profile=True),
+    "plain": Recipe(
+        TinySource(vocabulary=301, rope_scaling=LLAMA3), "q0f32", every_profile=True, batches=_ALL
+    ),
     "wide heads": Recipe(
         TinySource(
             hidden=160, layers=1, heads=2, kv_heads=1, head_dim=80, tied=False, rope_scaling=YARN
@@ -46,7 +53,7 @@ RECIPES = {
     ),
     "bytes": Recipe(TinySource(hidden=72, inner=50, head_dim=18), "q8f16"),
     "nibbles": Recipe(_SMOL, "q4f16"),
-    "int16": Recipe(_SMOL, "q4f16", "int16"),
+    "int16": Recipe(_SMOL, "q4f16", "int16", batches=_ALL),
     "int8": Recipe(TinySource(hidden=100, layers=2, context=32, tied=False), "q4f16", "int8"),
 }
 
@@ -76,13 +83,14 @@ def _compile(recipe: Recipe, folder: Path, output: Path) -> None:
     if not recipe.every_profile:
         profiles = profiles[:1]
     recipe.source.write(folder)
-    compile_model(
-        CompileOptions(
-            folder,
-            output,
-            quantization=recipe.quantization,
-            head_quantization=recipe.quantization,
-            targets=tuple(f"cpu-{profile}" for profile in profiles),
-            arithmetic=recipe.arithmetic,
+    with mock.patch.object(library, "DECODE_BATCHES", recipe.batches):
+        compile_model(
+            CompileOptions(
+                folder,
+                output,
+                quantization=recipe.quantization,
+                head_quantization=recipe.quantization,
+                targets=tuple(f"cpu-{profile}" for profile in profiles),
+                arithmetic=recipe.arithmetic,
+            )
         )
-    )
