@@ -113,7 +113,7 @@ def _export(executable: Any, machine: str) -> bytes:
 
 
 def _workspace_bytes(config: ModelConfig) -> int:
-    """Return the memory of activations in the largest step, a chunk of prefill, rounded up."""
+    """Estimate the memory of activations in a chunk of prefill, the largest step of an answer."""
     widest = max(
         config.hidden_size,
         (config.num_heads + 2 * config.num_kv_heads) * config.head_dim,

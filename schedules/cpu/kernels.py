@@ -145,7 +145,7 @@ class CpuKernels:
     def _scheduled_matmul(self, rows: Rows, fmt: WeightFormat, epilogue: str) -> Any:
         signed = self.profile.signed_weights or (fmt.storage == "q8" and self.profile.saturates)
         pairs = epilogue == "swiglu"
-        tile = MATMUL_TILES[self.profile.name, fmt.arithmetic, rows.tile]
+        tile = MATMUL_TILES[self.profile.name][fmt.arithmetic, rows.tile]
         tile = fitting(tile, fmt, pairs=pairs)
         func = matmul(rows, fmt, epilogue, signed_weights=signed)
         return schedule_matmul(func, fmt, tile, self.profile, pairs=pairs)

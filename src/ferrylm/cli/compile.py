@@ -78,7 +78,8 @@ def compile_verb(
 ) -> None:
     """Compile a model to an artifact.
 
-    SOURCE is a GGUF file or a Hugging Face folder.
+    SOURCE is a GGUF file, a Hugging Face or MLC folder, or a bare config.json (with
+    --weights random).
     """
     names = _target_names(targets)
     # Several threads gain nothing on matrix-vector products, and on a busy machine they wait for
