@@ -1,0 +1,274 @@
+# mypy: disable-error-code="untyped-decorator,no-untyped-def"
+"""Causal attention of a few query rows over paged keys and values, on GPUs.
+
+computes  out[m, h] = sum_t softmax_t(q[m, h] . k[t, h // R]) * v[t, h // R], t <= position[m]
+shapes    q float32 (M, Hq, D), scaled by 1/sqrt(D) already; pages as in layout.py
+          block_tables int32 (S, W); positions int32 (M,), -1 for a padding row
+          out float32 (M, padded(Hq * D)), zeros beyond Hq * D
+mapping   workgroup  decode   (sequence, KV head, chunk of tokens); `merge_attention` joins chunks
+                     prefill  (tile of query tokens, KV head), all chunks in order
+          inside     attention_blocks.py
+limits    page a multiple of BLOCK tokens
+traffic   keys and values once per workgroup (arXiv 2205.14135; split over tokens as in
+          "Flash-Decoding", pytorch.org, 2023)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm.script import tirx as T
+
+from ferrylm.schedules.cpu.rows import Rows
+from ferrylm.schedules.gpu.attention_blocks import (
+    MASKED,
+    add_stripes,
+    load_queries,
+    rescale,
+    score_chunk,
+    softmax_chunk,
+    weigh_values,
+)
+from ferrylm.schedules.gpu.attention_plan import VALUE_VECTOR, AttentionPlan
+from ferrylm.schedules.gpu.layout import KEY_VECTOR, padded
+
+__all__ = ["decode_attention", "merge_attention", "prefill_attention"]
+
+
+def chunks_of(table_width: Any, page_size: Any, chunk: int) -> Any:
+    """Return the number of chunks that cover a block table."""
+    return (table_width * page_size + chunk - 1) // chunk
+
+
+def prefill_attention(rows: Rows, plan: AttentionPlan) -> Any:
+    """Return the PrimFunc (q, keys, values, block_tables, positions, out), all rows one sequence.
+
+    The rows are consecutive positions, then padding; a row of padding gives zeros.
+    """
+    extent, tile, shape = rows.symbol(), plan.queries, plan.shape
+    head_dim, kv_heads, outputs = shape.head_dim, shape.num_kv_heads, plan.rows_a_lane
+    width, value_width = padded(shape.num_heads * head_dim), padded(head_dim, KEY_VECTOR)
+
+    @T.prim_func(s_tir=True, private=True)
+    def func(
+        pq: T.handle, pkeys: T.handle, pvalues: T.handle, ptables: T.handle,
+        ppositions: T.handle, pout: T.handle,
+    ):  # fmt: skip
+        T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": plan.subgroup})
+        pages, page_size, table_width = T.int32(), T.int32(), T.int32()
+        q = T.match_buffer(pq, (extent, shape.num_heads, head_dim), "float32")
+        keys = T.match_buffer(
+            pkeys, (pages, kv_heads, plan.vectors, page_size, KEY_VECTOR), shape.kv_dtype
+        )
+        values = T.match_buffer(pvalues, (pages, kv_heads, page_size, value_width), shape.kv_dtype)
+        tables = T.match_buffer(ptables, (1, table_width), "int32")
+        positions = T.match_buffer(ppositions, (extent,), "int32")
+        out = T.match_buffer(pout, (extent, width), "float32")
+        for block in T.thread_binding(extent // tile, thread="blockIdx.y"):
+            for kv_head in T.thread_binding(kv_heads, thread="blockIdx.x"):
+                for thread in T.thread_binding(plan.threads, thread="threadIdx.x"):
+                    queries = T.alloc_buffer(
+                        (plan.rows, plan.vectors * KEY_VECTOR), "float32", scope="shared"
+                    )
+                    scores = T.alloc_buffer((plan.rows, plan.chunk), "float32", scope="shared")
+                    largest = T.alloc_buffer((plan.rows,), "float32", scope="shared")
+                    total = T.alloc_buffer((plan.rows,), "float32", scope="shared")
+                    factor = T.alloc_buffer((plan.rows,), "float32", scope="shared")
+                    partial = T.alloc_buffer(
+                        (outputs * VALUE_VECTOR, plan.threads if plan.token_stripes > 1 else 1),
+                        "float32", scope="shared",
+                    )  # fmt: skip
+                    output = T.alloc_buffer((outputs * VALUE_VECTOR,), "float32", scope="local")
+                    last = T.alloc_buffer((1,), "int32", scope="local")
+                    last[0] = 0
+                    for m in T.unroll(tile):
+                        last[0] = T.max(last[0], positions[block * tile + m] + 1)
+                    for i in T.unroll(outputs * VALUE_VECTOR):
+                        output[i] = T.float32(0)
+                    for i in T.serial((plan.rows + plan.threads - 1) // plan.threads):
+                        if i * plan.threads + thread < plan.rows:
+                            largest[i * plan.threads + thread] = T.float32(MASKED)
+                            total[i * plan.threads + thread] = T.float32(0)
+                    load_queries(q, queries, thread, block * tile, kv_head * plan.heads, plan)
+                    T.tvm_storage_sync("shared")
+                    for chunk in T.serial((last[0] + plan.chunk - 1) // plan.chunk):
+                        score_chunk(
+                            queries, keys, tables, positions, scores, thread, 0, block * tile,
+                            kv_head, chunk * plan.chunk, last[0], plan, page_size,
+                        )  # fmt: skip
+                        T.tvm_storage_sync("shared")
+                        softmax_chunk(scores, largest, total, factor, thread, plan)
+                        T.tvm_storage_sync("shared")
+                        rescale(output, factor, thread, plan)
+                        weigh_values(
+                            scores, values, tables, output, thread, 0, kv_head,
+                            chunk * plan.chunk, last[0], plan, page_size,
+                        )  # fmt: skip
+                        T.tvm_storage_sync("shared")
+                    if plan.token_stripes > 1:
+                        add_stripes(output, partial, thread, plan)
+                    if thread < plan.stripe_threads:
+                        for i in T.unroll(outputs):
+                            for j in T.unroll(VALUE_VECTOR):
+                                if plan.vector(thread) * VALUE_VECTOR + j < head_dim:
+                                    out[
+                                        block * tile + plan.row(thread, i) // plan.heads,
+                                        (kv_head * plan.heads + plan.row(thread, i) % plan.heads)
+                                        * head_dim
+                                        + plan.vector(thread) * VALUE_VECTOR
+                                        + j,
+                                    ] = output[i * VALUE_VECTOR + j] / T.max(
+                                        total[plan.row(thread, i)], T.float32(1e-30)
+                                    )
+                    if kv_head == 0:
+                        zero_padding(out, block * tile, tile, thread, plan, width)
+
+    return func
+
+
+@T.inline
+def zero_padding(out, first_row, rows, thread, plan, width):  # noqa: D103
+    if plan.shape.num_heads * plan.head_dim < width:
+        for m in T.unroll(rows):
+            if plan.shape.num_heads * plan.head_dim + thread < width:
+                out[first_row + m, plan.shape.num_heads * plan.head_dim + thread] = T.float32(0)
+
+
+def decode_attention(batch: int, plan: AttentionPlan) -> Any:
+    """Return the PrimFunc (q, keys, values, block_tables, positions, partial), a sequence a row.
+
+    partial float32 (batch * Hkv, chunks, R, D + 2) holds sums that are not normalized, their
+    largest score and their sum of weights; chunks beyond a sequence's length are not written.
+    """
+    shape, head_dim, kv_heads = plan.shape, plan.shape.head_dim, plan.shape.num_kv_heads
+    outputs, value_width = plan.rows_a_lane, padded(plan.shape.head_dim, KEY_VECTOR)
+
+    @T.prim_func(s_tir=True, private=True)
+    def func(
+        pq: T.handle, pkeys: T.handle, pvalues: T.handle, ptables: T.handle,
+        ppositions: T.handle, ppartial: T.handle,
+    ):  # fmt: skip
+        T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": plan.subgroup})
+        pages, page_size, table_width = T.int32(), T.int32(), T.int32()
+        q = T.match_buffer(pq, (batch, shape.num_heads, head_dim), "float32")
+        keys = T.match_buffer(
+            pkeys, (pages, kv_heads, plan.vectors, page_size, KEY_VECTOR), shape.kv_dtype
+        )
+        values = T.match_buffer(pvalues, (pages, kv_heads, page_size, value_width), shape.kv_dtype)
+        tables = T.match_buffer(ptables, (batch, table_width), "int32")
+        positions = T.match_buffer(ppositions, (batch,), "int32")
+        chunks = T.meta_var(chunks_of(table_width, page_size, plan.chunk))
+        out = T.match_buffer(
+            ppartial, (batch * kv_heads, chunks, plan.heads, head_dim + 2), "float32"
+        )
+        for chunk in T.thread_binding(chunks, thread="blockIdx.x"):
+            for task in T.thread_binding(batch * kv_heads, thread="blockIdx.y"):
+                for thread in T.thread_binding(plan.threads, thread="threadIdx.x"):
+                    queries = T.alloc_buffer(
+                        (plan.rows, plan.vectors * KEY_VECTOR), "float32", scope="shared"
+                    )
+                    scores = T.alloc_buffer((plan.rows, plan.chunk), "float32", scope="shared")
+                    largest = T.alloc_buffer((plan.rows,), "float32", scope="shared")
+                    total = T.alloc_buffer((plan.rows,), "float32", scope="shared")
+                    factor = T.alloc_buffer((plan.rows,), "float32", scope="shared")
+                    partial = T.alloc_buffer(
+                        (outputs * VALUE_VECTOR, plan.threads if plan.token_stripes > 1 else 1),
+                        "float32", scope="shared",
+                    )  # fmt: skip
+                    output = T.alloc_buffer((outputs * VALUE_VECTOR,), "float32", scope="local")
+                    sequence = T.meta_var(task // kv_heads)
+                    if chunk * plan.chunk <= positions[sequence]:
+                        for i in T.unroll(outputs * VALUE_VECTOR):
+                            output[i] = T.float32(0)
+                        if thread < plan.rows:
+                            largest[thread] = T.float32(MASKED)
+                            total[thread] = T.float32(0)
+                        load_queries(
+                            q, queries, thread, sequence, task % kv_heads * plan.heads, plan
+                        )
+                        T.tvm_storage_sync("shared")
+                        score_chunk(
+                            queries, keys, tables, positions, scores, thread, sequence, sequence,
+                            task % kv_heads, chunk * plan.chunk, positions[sequence] + 1, plan,
+                            page_size,
+                        )  # fmt: skip
+                        T.tvm_storage_sync("shared")
+                        softmax_chunk(scores, largest, total, factor, thread, plan)
+                        T.tvm_storage_sync("shared")
+                        weigh_values(
+                            scores, values, tables, output, thread, sequence, task % kv_heads,
+                            chunk * plan.chunk, positions[sequence] + 1, plan, page_size,
+                        )  # fmt: skip
+                        if plan.token_stripes > 1:
+                            add_stripes(output, partial, thread, plan)
+                        store_partial(out, output, largest, total, task, chunk, thread, plan)
+
+    return func
+
+
+@T.inline
+def store_partial(out, output, largest, total, task, chunk, thread, plan):  # noqa: D103
+    if thread < plan.stripe_threads:
+        for i in T.unroll(plan.rows_a_lane):
+            for j in T.unroll(VALUE_VECTOR):
+                if plan.vector(thread) * VALUE_VECTOR + j < plan.head_dim:
+                    out[
+                        task, chunk, plan.row(thread, i), plan.vector(thread) * VALUE_VECTOR + j
+                    ] = output[i * VALUE_VECTOR + j]
+    if thread < plan.rows:
+        out[task, chunk, thread, plan.head_dim] = largest[thread]
+        out[task, chunk, thread, plan.head_dim + 1] = total[thread]
+
+
+def merge_attention(batch: int, plan: AttentionPlan) -> Any:
+    """Return the PrimFunc (partial, positions, out) that joins the chunks of each head, in order.
+
+    The number of chunks of the partial results is a size variable of its own.
+    """
+    shape, head_dim, kv_heads, heads = (
+        plan.shape,
+        plan.head_dim,
+        plan.shape.num_kv_heads,
+        plan.heads,
+    )
+    width = padded(shape.num_heads * head_dim)
+
+    @T.prim_func(s_tir=True, private=True)
+    def func(ppartial: T.handle, ppositions: T.handle, pout: T.handle):
+        T.func_attr({"tirx.noalias": True})
+        chunks = T.int32()
+        partial = T.match_buffer(
+            ppartial, (batch * kv_heads, chunks, heads, head_dim + 2), "float32"
+        )
+        positions = T.match_buffer(ppositions, (batch,), "int32")
+        out = T.match_buffer(pout, (batch, width), "float32")
+        for m in T.thread_binding(batch, thread="blockIdx.y"):
+            for head in T.thread_binding(shape.num_heads, thread="blockIdx.x"):
+                for thread in T.thread_binding(plan.threads, thread="threadIdx.x"):
+                    sums = T.alloc_buffer((3,), "float32", scope="local")
+                    count = T.meta_var((positions[m] + plan.chunk) // plan.chunk)
+                    task = T.meta_var(m * kv_heads + head // heads)
+                    row = T.meta_var(head % heads)
+                    for i in T.serial((head_dim + plan.threads - 1) // plan.threads):
+                        d = T.meta_var(i * plan.threads + thread)
+                        if d < head_dim:
+                            sums[0] = T.float32(MASKED)
+                            sums[1] = T.float32(0)
+                            sums[2] = T.float32(0)
+                            for c in T.serial(count):
+                                sums[0] = T.max(sums[0], partial[task, c, row, head_dim])
+                            for c in T.serial(count):
+                                weigh_chunk(sums, partial, task, c, row, d, head_dim)
+                            out[m, head * head_dim + d] = sums[1] / T.max(sums[2], T.float32(1e-30))
+                    if head == 0:
+                        zero_padding(out, m, 1, thread, plan, width)
+
+    return func
+
+
+@T.inline
+def weigh_chunk(sums, partial, task, chunk, row, d, head_dim):  # noqa: D103
+    weight = T.alloc_buffer((1,), "float32", scope="local")
+    weight[0] = T.exp(partial[task, chunk, row, head_dim] - sums[0])
+    sums[1] = sums[1] + weight[0] * partial[task, chunk, row, d]
+    sums[2] = sums[2] + weight[0] * partial[task, chunk, row, head_dim + 1]

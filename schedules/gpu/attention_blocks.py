@@ -1,0 +1,136 @@
+# mypy: disable-error-code="untyped-decorator,no-untyped-def"
+"""The pieces of attention over paged keys and values that prefill and decode share, on GPUs.
+
+A workgroup has rows r = 0 .. queries * R - 1: R query heads of each of its query tokens, all of one
+KV head. It walks tokens in chunks: scores with a token per lane, a softmax with a row per subgroup,
+values with four elements of the head per lane. Names and layouts are those of attention.py.
+"""
+
+from __future__ import annotations
+
+from tvm.script import tirx as T
+
+from ferrylm.schedules.gpu.attention_plan import BLOCK, VALUE_VECTOR
+from ferrylm.schedules.gpu.layout import KEY_VECTOR
+from ferrylm.schedules.gpu.operations import fma, subgroup_add, subgroup_max
+
+MASKED = -1e30  # the score of a token that a query must not see
+
+
+@T.inline
+def load_queries(q, queries, thread, first_row, first_head, plan):  # noqa: D103
+    for i in T.serial((plan.rows * plan.head_dim + plan.threads - 1) // plan.threads):
+        e = T.meta_var(i * plan.threads + thread)
+        if e < plan.rows * plan.head_dim:
+            queries[e // plan.head_dim, e % plan.head_dim] = q[
+                first_row + e // plan.head_dim // plan.heads,
+                first_head + e // plan.head_dim % plan.heads,
+                e % plan.head_dim,
+            ]
+
+
+@T.inline
+def score_chunk(  # noqa: D103
+    queries, keys, tables, positions, scores, thread, sequence, first_row, kv_head, first, last,
+    plan, page_size,
+):  # fmt: skip
+    key = T.alloc_buffer((KEY_VECTOR,), plan.kv_dtype, scope="local")
+    sums = T.alloc_buffer((plan.rows,), "float32", scope="local")
+    page = T.alloc_buffer((1,), "int32", scope="local")
+    for i in T.serial(plan.chunk // plan.threads):
+        token = T.meta_var(first + i * plan.threads + thread)
+        for r in T.unroll(plan.rows):
+            sums[r] = T.float32(0)
+        if token < last:
+            page[0] = tables[sequence, T.truncdiv(token, page_size)]
+            for v in T.serial(plan.vectors):
+                for j in T.vectorized(KEY_VECTOR):
+                    key[j] = keys[page[0], kv_head, v, T.truncmod(token, page_size), j]
+                for r in T.unroll(plan.rows):
+                    for j in T.unroll(KEY_VECTOR):
+                        sums[r] = fma(
+                            T.cast(key[j], "float32"), queries[r, v * KEY_VECTOR + j], sums[r]
+                        )
+        for r in T.unroll(plan.rows):
+            scores[r, i * plan.threads + thread] = T.Select(
+                token <= positions[first_row + r // plan.heads], sums[r], T.float32(MASKED)
+            )
+
+
+@T.inline
+def softmax_chunk(scores, largest, total, factor, thread, plan):  # noqa: D103
+    found = T.alloc_buffer((3,), "float32", scope="local")
+    lane = T.meta_var(thread % plan.subgroup)
+    for i in T.serial((plan.rows + plan.subgroups - 1) // plan.subgroups):
+        r = T.meta_var(i * plan.subgroups + thread // plan.subgroup)
+        if r < plan.rows:
+            found[0] = largest[r]
+            for j in T.unroll(plan.chunk // plan.subgroup):
+                found[0] = T.max(found[0], scores[r, j * plan.subgroup + lane])
+            found[0] = subgroup_max(found[0])
+            found[1] = T.float32(0)
+            for j in T.unroll(plan.chunk // plan.subgroup):
+                # A masked token weighs nothing, also where a row has none but masked ones.
+                found[2] = T.Select(
+                    scores[r, j * plan.subgroup + lane] > T.float32(MASKED),
+                    T.exp(scores[r, j * plan.subgroup + lane] - found[0]),
+                    T.float32(0),
+                )
+                scores[r, j * plan.subgroup + lane] = found[2]
+                found[1] = found[1] + found[2]
+            found[1] = subgroup_add(found[1])
+            if lane == 0:
+                factor[r] = T.exp(largest[r] - found[0])
+                total[r] = total[r] * T.exp(largest[r] - found[0]) + found[1]
+                largest[r] = found[0]
+
+
+@T.inline
+def rescale(output, factor, thread, plan):  # noqa: D103
+    for i in T.unroll(plan.rows_a_lane):
+        for j in T.unroll(VALUE_VECTOR):
+            output[i * VALUE_VECTOR + j] = (
+                output[i * VALUE_VECTOR + j] * factor[plan.row(thread, i)]
+            )
+
+
+@T.inline
+def weigh_values(  # noqa: D103
+    scores, values, tables, output, thread, sequence, kv_head, first, last, plan, page_size
+):
+    value = T.alloc_buffer((VALUE_VECTOR,), plan.kv_dtype, scope="local")
+    page = T.alloc_buffer((2,), "int32", scope="local")
+    if thread < plan.value_threads:
+        for block in T.serial((T.min(last - first, plan.chunk) + BLOCK - 1) // BLOCK):
+            page[0] = tables[sequence, T.truncdiv(first + block * BLOCK, page_size)]
+            page[1] = T.truncmod(first + block * BLOCK, page_size)
+            for step in T.serial(BLOCK // plan.token_stripes // plan.unroll):
+                for u in T.unroll(plan.unroll):
+                    token = T.meta_var(
+                        (step * plan.unroll + u) * plan.token_stripes + plan.token_stripe(thread)
+                    )
+                    for j in T.vectorized(VALUE_VECTOR):
+                        value[j] = values[
+                            page[0], kv_head, page[1] + token,
+                            plan.vector(thread) * VALUE_VECTOR + j,
+                        ]  # fmt: skip
+                    for i in T.unroll(plan.rows_a_lane):
+                        for j in T.unroll(VALUE_VECTOR):
+                            output[i * VALUE_VECTOR + j] = fma(
+                                scores[plan.row(thread, i), block * BLOCK + token],
+                                T.cast(value[j], "float32"),
+                                output[i * VALUE_VECTOR + j],
+                            )
+
+
+@T.inline
+def add_stripes(output, partial, thread, plan):  # noqa: D103
+    # Lanes of other stripes hold the same elements summed over other tokens.
+    if thread < plan.value_threads:
+        for i in T.unroll(plan.rows_a_lane * VALUE_VECTOR):
+            partial[i, thread] = output[i]
+    T.tvm_storage_sync("shared")
+    if thread < plan.value_threads and plan.token_stripe(thread) == 0:
+        for s in T.serial(plan.token_stripes - 1):
+            for i in T.unroll(plan.rows_a_lane * VALUE_VECTOR):
+                output[i] = output[i] + partial[i, thread + (s + 1) * plan.stripe_threads]

@@ -1,0 +1,136 @@
+"""How the lanes of a workgroup share the work of attention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ferrylm.schedules.cpu.attention import AttentionShape
+from ferrylm.schedules.gpu.layout import KEY_VECTOR, padded
+
+VALUE_VECTOR = 4  # elements of a head that a lane sums
+BLOCK = 32  # tokens that surely lie on one page
+
+
+@dataclass(frozen=True)
+class AttentionTile:
+    """Threads of a workgroup, tokens of a chunk, and the query rows a workgroup may have at most.
+
+    `unroll` values are on their way at once.
+    """
+
+    threads: int
+    chunk: int
+    rows: int
+    unroll: int = 8
+
+
+@dataclass(frozen=True)
+class AttentionPlan:
+    """An AttentionTile applied to a shape; `queries` query tokens share a workgroup."""
+
+    shape: AttentionShape
+    tile: AttentionTile
+    subgroup: int
+    queries: int
+
+    def __post_init__(self) -> None:
+        if self.tile.chunk % self.tile.threads or self.tile.chunk % BLOCK:
+            raise ValueError(f"chunks of {self.tile.chunk} for {self.tile.threads} threads")
+        if self.lanes_a_row > self.tile.threads:
+            raise ValueError(f"heads of {self.head_dim} need more than {self.tile.threads} threads")
+
+    @property
+    def threads(self) -> int:
+        """Return the threads of the workgroup."""
+        return self.tile.threads
+
+    @property
+    def subgroups(self) -> int:
+        """Return the subgroups of the workgroup."""
+        return self.tile.threads // self.subgroup
+
+    @property
+    def chunk(self) -> int:
+        """Return the tokens of a chunk."""
+        return self.tile.chunk
+
+    @property
+    def heads(self) -> int:
+        """Return R, the query heads of a KV head."""
+        return self.shape.query_heads
+
+    @property
+    def rows(self) -> int:
+        """Return the rows of a workgroup: R heads of each query token."""
+        return self.queries * self.heads
+
+    @property
+    def head_dim(self) -> int:
+        """Return D."""
+        return self.shape.head_dim
+
+    @property
+    def kv_dtype(self) -> str:
+        """Return the dtype of the pages."""
+        return self.shape.kv_dtype
+
+    @property
+    def vectors(self) -> int:
+        """Return the 16-byte vectors of a key."""
+        return -(-self.head_dim // KEY_VECTOR)
+
+    @property
+    def lanes_a_row(self) -> int:
+        """Return how many lanes hold a head's output, VALUE_VECTOR elements each."""
+        return padded(self.head_dim, KEY_VECTOR) // VALUE_VECTOR
+
+    @property
+    def row_stripes(self) -> int:
+        """Return into how many parts the rows are divided among lanes."""
+        stripes = self.threads // self.lanes_a_row
+        return next(n for n in range(min(stripes, self.rows), 0, -1) if self.rows % n == 0)
+
+    @property
+    def token_stripes(self) -> int:
+        """Return into how many parts the tokens of a block are divided among lanes."""
+        stripes = self.threads // self.lanes_a_row // self.row_stripes
+        return next(n for n in (8, 4, 2, 1) if n <= stripes)
+
+    @property
+    def unroll(self) -> int:
+        """Return how many tokens are unrolled."""
+        return min(self.tile.unroll, BLOCK // self.token_stripes)
+
+    @property
+    def rows_a_lane(self) -> int:
+        """Return how many rows a lane sums values for."""
+        return self.rows // self.row_stripes
+
+    @property
+    def stripe_threads(self) -> int:
+        """Return the threads of one stripe of tokens."""
+        return self.lanes_a_row * self.row_stripes
+
+    @property
+    def value_threads(self) -> int:
+        """Return how many threads sum values."""
+        return self.stripe_threads * self.token_stripes
+
+    def vector(self, thread: Any) -> Any:
+        """Return which vector of the head a lane holds."""
+        return thread % self.lanes_a_row
+
+    def row(self, thread: Any, index: int) -> Any:
+        """Return the row of a lane's output `index`."""
+        return thread // self.lanes_a_row % self.row_stripes * self.rows_a_lane + index
+
+    def token_stripe(self, thread: Any) -> Any:
+        """Return which stripe of tokens a lane sums over."""
+        return thread // self.stripe_threads
+
+
+def queries_that_fit(shape: AttentionShape, tile: AttentionTile, row_tile: int) -> int:
+    """Return how many query tokens share a workgroup so that R of each are at most tile.rows."""
+    most = max(1, tile.rows // shape.query_heads)
+    return max(n for n in range(1, most + 1) if row_tile % n == 0)

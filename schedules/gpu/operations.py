@@ -1,0 +1,43 @@
+"""Operations that TensorIR has no word for, as expressions; each code generator has its body.
+
+They are pure calls by name (`ferrylm.subgroup_add`); compile/spirv, compile/cuda and compile/rocm
+say what each becomes. Lanes of a subgroup are consecutive threads of a workgroup.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm.script import tirx as T
+
+Expression = Any
+
+
+def subgroup_add(value: Expression) -> Expression:
+    """Return the sum over the subgroup, in every lane."""
+    return T.call_pure_extern(str(value.ty), "ferrylm.subgroup_add", value)
+
+
+def subgroup_max(value: Expression) -> Expression:
+    """Return the maximum over the subgroup, in every lane."""
+    return T.call_pure_extern(str(value.ty), "ferrylm.subgroup_max", value)
+
+
+def clustered_add(value: Expression, width: int) -> Expression:
+    """Return the sum over the `width` adjacent lanes that this one belongs to."""
+    return T.call_pure_extern(str(value.ty), "ferrylm.subgroup_add_clustered", value, width)
+
+
+def clustered_max(value: Expression, width: int) -> Expression:
+    """Return the maximum over the `width` adjacent lanes that this one belongs to."""
+    return T.call_pure_extern(str(value.ty), "ferrylm.subgroup_max_clustered", value, width)
+
+
+def dot4(a: Expression, b: Expression, total: Expression) -> Expression:
+    """Return total + the sum of four products of the signed bytes of the words a and b; int32."""
+    return T.call_pure_extern("int32", "ferrylm.dot4_i8", a, b, total)
+
+
+def fma(a: Expression, b: Expression, c: Expression) -> Expression:
+    """Return a * b + c, rounded once; float32."""
+    return T.call_pure_extern("float32", "ferrylm.fma", a, b, c)

@@ -1,0 +1,34 @@
+"""What the GPU schedules know of a device: its code generator, subgroup width and instructions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SUBGROUP_WIDTHS = (8, 16, 32, 64)
+
+
+@dataclass(frozen=True)
+class GpuProfile:
+    """One class of devices.
+
+    `dot` says that four products of signed bytes are one instruction; without it activations stay
+    float32. `rows_in_lanes` gives every lane rows of its own instead of spreading a row over the
+    subgroup: right where a lane's loads are separate instructions anyway, as on a CPU.
+    `shared_bytes` is the shared memory a workgroup may use.
+    """
+
+    name: str
+    kind: str  # vulkan, cuda or rocm
+    subgroup: int
+    dot: bool
+    shared_bytes: int
+    rows_in_lanes: bool = False
+
+    def __post_init__(self) -> None:
+        if self.subgroup not in SUBGROUP_WIDTHS:
+            raise ValueError(f"{self.name}: a subgroup of {self.subgroup}, not 8, 16, 32 or 64")
+
+    @property
+    def arithmetics(self) -> tuple[str, ...]:
+        """Return the arithmetics of grouped weights that the device is good at, best first."""
+        return ("int16", "int8", "f32") if self.dot else ("f32",)

@@ -1,0 +1,108 @@
+# mypy: disable-error-code="untyped-decorator,no-untyped-def,valid-type"
+"""Rotary embedding of queries and keys, and the append of keys and values to their pages, on GPUs.
+
+computes  (a, b) -> (a cos - b sin, b cos + a sin) for the halves a, b of each head ("rotate half",
+          as Hugging Face's Llama has it), cos and sin of position * frequency from tables
+shapes    qkv float32 (M, padded((Hq + 2 Hkv) * D)): query, key, value heads
+          cos, sin float32 (C, D / 2); positions int32 (M,), -1 for a padding row
+          q float32 (M, Hq, D), also scaled by 1 / sqrt(D)
+          pages as in layout.py, written in place
+mapping   workgroup  a head of a row; lane  a pair of elements
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tvm.script import tirx as T
+
+from ferrylm.schedules.cpu.attention import AttentionShape
+from ferrylm.schedules.cpu.rows import Rows
+from ferrylm.schedules.gpu.layout import KEY_VECTOR, padded
+
+
+def rope_append(rows: Rows, shape: AttentionShape, threads: int, *, one_sequence: bool) -> Any:
+    """Return the PrimFunc (qkv, cos, sin, positions, block_tables, keys, values, q).
+
+    Row m belongs to sequence m, or to sequence 0 when there is only `one_sequence`. Rows of
+    padding append nothing; their queries are rotated as at position 0.
+    """
+    extent = rows.symbol()
+    heads, kv_heads, head_dim = shape.num_heads, shape.num_kv_heads, shape.head_dim
+    half, scale = head_dim // 2, 1.0 / math.sqrt(head_dim)
+    width = padded((heads + 2 * kv_heads) * head_dim)
+    sequences = 1 if one_sequence else extent
+    vectors, value_width = -(-head_dim // KEY_VECTOR), padded(head_dim, KEY_VECTOR)
+    kv_dtype = shape.kv_dtype
+
+    @T.prim_func(s_tir=True, private=True)
+    def func(
+        pqkv: T.handle, pcos: T.handle, psin: T.handle, ppositions: T.handle, ptables: T.handle,
+        pkeys: T.handle, pvalues: T.handle, pq: T.handle,
+    ):  # fmt: skip
+        T.func_attr({"tirx.noalias": True})
+        pages, page_size, table_width, context = T.int32(), T.int32(), T.int32(), T.int32()
+        qkv = T.match_buffer(pqkv, (extent, width), "float32")
+        cos = T.match_buffer(pcos, (context, half), "float32")
+        sin = T.match_buffer(psin, (context, half), "float32")
+        positions = T.match_buffer(ppositions, (extent,), "int32")
+        tables = T.match_buffer(ptables, (sequences, table_width), "int32")
+        keys = T.match_buffer(pkeys, (pages, kv_heads, vectors, page_size, KEY_VECTOR), kv_dtype)
+        values = T.match_buffer(pvalues, (pages, kv_heads, page_size, value_width), kv_dtype)
+        q = T.match_buffer(pq, (extent, heads, head_dim), "float32")
+        for m in T.thread_binding(extent, thread="blockIdx.y"):
+            for head in T.thread_binding(heads + 2 * kv_heads, thread="blockIdx.x"):
+                for thread in T.thread_binding(threads, thread="threadIdx.x"):
+                    where = T.alloc_buffer((2,), "int32", scope="local")
+                    turned = T.alloc_buffer((2,), "float32", scope="local")
+                    where[0] = T.max(positions[m], 0)
+                    where[1] = tables[0 if one_sequence else m, T.truncdiv(where[0], page_size)]
+                    for i in T.serial((half + threads - 1) // threads):
+                        d = T.meta_var(i * threads + thread)
+                        if d < half:
+                            turned[0] = qkv[m, head * head_dim + d]
+                            turned[1] = qkv[m, head * head_dim + half + d]
+                            if head < heads + kv_heads:
+                                rotate(turned, cos[where[0], d], sin[where[0], d])
+                            if head < heads:
+                                q[m, head, d] = turned[0] * T.float32(scale)
+                                q[m, head, half + d] = turned[1] * T.float32(scale)
+                            else:
+                                if positions[m] >= 0:
+                                    append(
+                                        turned, keys, values, where, head - heads, d, half,
+                                        kv_heads, page_size, kv_dtype,
+                                    )  # fmt: skip
+
+    return func
+
+
+@T.inline
+def rotate(turned, cos, sin):  # noqa: D103
+    first = T.alloc_buffer((1,), "float32", scope="local")
+    first[0] = turned[0] * cos - turned[1] * sin
+    turned[1] = turned[1] * cos + turned[0] * sin
+    turned[0] = first[0]
+
+
+@T.inline
+def append(turned, keys, values, where, head, d, half, kv_heads, page_size, dtype):  # noqa: D103
+    if head < kv_heads:
+        keys[where[1], head, d // KEY_VECTOR, T.truncmod(where[0], page_size), d % KEY_VECTOR] = (
+            T.cast(turned[0], dtype)
+        )
+        keys[
+            where[1],
+            head,
+            (half + d) // KEY_VECTOR,
+            T.truncmod(where[0], page_size),
+            (half + d) % KEY_VECTOR,
+        ] = T.cast(turned[1], dtype)
+    else:
+        values[where[1], head - kv_heads, T.truncmod(where[0], page_size), d] = T.cast(
+            turned[0], dtype
+        )
+        values[where[1], head - kv_heads, T.truncmod(where[0], page_size), half + d] = T.cast(
+            turned[1], dtype
+        )
