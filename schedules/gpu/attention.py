@@ -127,7 +127,7 @@ def prefill_attention(rows: Rows, plan: AttentionPlan) -> Any:
 
 
 @T.inline
-def zero_padding(out, first_row, rows, thread, plan, width):  # noqa: D103
+def zero_padding(out, first_row, rows, thread, plan, width):
     if plan.shape.num_heads * plan.head_dim < width:
         for m in T.unroll(rows):
             if plan.shape.num_heads * plan.head_dim + thread < width:
@@ -207,7 +207,7 @@ def decode_attention(batch: int, plan: AttentionPlan) -> Any:
 
 
 @T.inline
-def store_partial(out, output, largest, total, task, chunk, thread, plan):  # noqa: D103
+def store_partial(out, output, largest, total, task, chunk, thread, plan):
     if thread < plan.stripe_threads:
         for i in T.unroll(plan.rows_a_lane):
             for j in T.unroll(VALUE_VECTOR):
@@ -267,7 +267,7 @@ def merge_attention(batch: int, plan: AttentionPlan) -> Any:
 
 
 @T.inline
-def weigh_chunk(sums, partial, task, chunk, row, d, head_dim):  # noqa: D103
+def weigh_chunk(sums, partial, task, chunk, row, d, head_dim):
     weight = T.alloc_buffer((1,), "float32", scope="local")
     weight[0] = T.exp(partial[task, chunk, row, head_dim] - sums[0])
     sums[1] = sums[1] + weight[0] * partial[task, chunk, row, d]

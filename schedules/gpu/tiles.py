@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ferrylm.schedules.gpu.attention_plan import AttentionTile
-from ferrylm.schedules.gpu.matvec import MatvecTile
+from ferrylm.schedules.gpu.matvec_grid import MatvecTile
 from ferrylm.schedules.gpu.profile import GpuProfile
 
 ROW_TILE = 8  # rows of activations that prefill works on together
