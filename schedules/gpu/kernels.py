@@ -143,7 +143,7 @@ class GpuKernels:
         fmt = weight.fmt
         outputs = padded(fmt.rows // 2 if epilogue == "swiglu" else fmt.rows)
         out = nn.Tensor.placeholder((activation[0].shape[0], outputs), "float32")
-        tile = matvec_tile(self.profile, fmt.rows, fmt.columns, rows.tile)
+        tile = matvec_tile(self.profile, fmt, rows.tile)
         make = lambda: matvec(rows, fmt, epilogue, tile, self.profile.subgroup)  # noqa: E731
         name = f"matvec_{epilogue}_{fmt.tag}_{fmt.rows}x{fmt.columns}"
         return self._call(rows, name, make, [*activation, *weight.tensors(), *extra], out)

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="untyped-decorator,no-untyped-def,valid-type"
-"""Products that decode weights to float32, for the kernel of matvec.py: grouped and plain weights."""
+"""Products that decode grouped or plain weights to float32, for the kernel of matvec.py."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ def multiply_floats(weight, values, terms, totals, sums, r, m, columns, fmt):  #
 def grouped_float(
     rows: Rows, fmt: WeightFormat, epilogue: str, tile: MatvecTile, width: int
 ) -> Any:
+    """Return the PrimFunc (x, weights..., residual, y) for weights with a scale per group."""
     extent, columns, g = rows.symbol(), rows.tile, groups(fmt.columns)
     grid, tensors = grid_of(rows, fmt, epilogue, tile, width), fmt.tensors()
     codes_shape, scale_shape = tensors["codes"][1], tensors["scale"][1]
@@ -121,6 +122,7 @@ def grouped_float(
 
 
 def plain_float(rows: Rows, fmt: WeightFormat, epilogue: str, tile: MatvecTile, width: int) -> Any:
+    """Return the PrimFunc (x, weight, residual, y) for float16 or float32 weights."""
     extent, columns, vector = rows.symbol(), rows.tile, fmt.vector
     grid, (dtype, shape) = grid_of(rows, fmt, epilogue, tile, width), fmt.tensors()["weight"]
     steps = -(-fmt.columns // (grid.lanes * vector))

@@ -131,15 +131,16 @@ def store(sums, shared, residual, y, first_m, workgroup, thread, grid, epilogue)
     for r in T.unroll(grid.rows):
         for m in T.unroll(grid.columns):
             # Different lanes store different results.
-            if grid.lane(thread) == (r * grid.columns + m) % 8:
-                if grid.output(workgroup, thread, r) < padded(grid.outputs):
-                    result[0] = T.float32(0)
-                    if grid.output(workgroup, thread, r) < grid.outputs:
-                        result[0] = sums[r * grid.columns + m]
-                        if epilogue == "swiglu":
-                            result[0] = silu(result[0]) * sums[(grid.rows + r) * grid.columns + m]
-                        if epilogue == "residual":
-                            result[0] = (
-                                result[0] + residual[first_m + m, grid.output(workgroup, thread, r)]
-                            )
-                    y[first_m + m, grid.output(workgroup, thread, r)] = result[0]
+            if grid.lane(thread) == (r * grid.columns + m) % 8 and grid.output(
+                workgroup, thread, r
+            ) < padded(grid.outputs):
+                result[0] = T.float32(0)
+                if grid.output(workgroup, thread, r) < grid.outputs:
+                    result[0] = sums[r * grid.columns + m]
+                    if epilogue == "swiglu":
+                        result[0] = silu(result[0]) * sums[(grid.rows + r) * grid.columns + m]
+                    if epilogue == "residual":
+                        result[0] = (
+                            result[0] + residual[first_m + m, grid.output(workgroup, thread, r)]
+                        )
+                y[first_m + m, grid.output(workgroup, thread, r)] = result[0]

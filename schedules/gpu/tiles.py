@@ -1,31 +1,69 @@
-"""Tiles of the GPU kernels, as data; `scripts/tune.py` measures them on a device."""
+"""Tiles of the GPU kernels, as data.
+
+Those of products with subgroups of 32 were measured on an H200, one row of activations, on the
+shapes of Llama 3 8B; those with subgroups of 8 on lavapipe. 16 and 64 follow 32.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 from ferrylm.schedules.gpu.attention_plan import AttentionTile
+from ferrylm.schedules.gpu.layout import WeightFormat, groups
 from ferrylm.schedules.gpu.matvec_grid import MatvecTile
 from ferrylm.schedules.gpu.profile import GpuProfile
 
 ROW_TILE = 8  # rows of activations that prefill works on together
 
 
+@dataclass(frozen=True)
+class MatvecChoice:
+    """The tile of products with at most `rows` outputs and at least `columns` columns."""
+
+    rows: int
+    columns: int
+    tile: MatvecTile
+
+
+_ANY = 1 << 62
+# The first that holds counts.
+ONE_ROW = (
+    MatvecChoice(_ANY, 8192, MatvecTile(8, 4, split=4, unroll=2)),
+    MatvecChoice(4096, 0, MatvecTile(8, 2, split=4)),
+    MatvecChoice(16384, 0, MatvecTile(4, 2, unroll=2)),
+    MatvecChoice(65536, 0, MatvecTile(4, 2, split=2, unroll=2)),
+    MatvecChoice(_ANY, 0, MatvecTile(4, 2, unroll=2)),
+)
+MANY_ROWS = MatvecTile(4, 2)
+NARROW_SUBGROUP = MatvecTile(4, 4)
+
+
 def row_threads(profile: GpuProfile, width: int) -> int:
     """Return the threads of a workgroup that works on one row of activations."""
-    wanted = -(-width // 4)
     most = 128 if profile.subgroup == 8 else 512
     threads = profile.subgroup
-    while threads < min(wanted, most):
+    while threads < min(-(-width // 4), most):
         threads *= 2
     return threads
 
 
-def matvec_tile(profile: GpuProfile, rows: int, columns: int, batch: int) -> MatvecTile:
-    """Return the tile of a product of `rows` x `columns` with `batch` rows of activations."""
+def matvec_tile(profile: GpuProfile, fmt: WeightFormat, batch: int) -> MatvecTile:
+    """Return the tile of a product with `batch` rows of activations."""
     if profile.subgroup == 8:
-        return MatvecTile(subgroups=4, rows=4)
-    if batch >= 4:
-        return MatvecTile(subgroups=4, rows=2)
-    return MatvecTile(subgroups=4, rows=2 if rows < 16384 else 4)
+        return NARROW_SUBGROUP
+    if batch > 1:
+        return MANY_ROWS
+    wanted = next(c for c in ONE_ROW if fmt.rows <= c.rows and fmt.columns >= c.columns).tile
+    return _fitting(wanted, groups(fmt.columns) // profile.subgroup)
+
+
+def _fitting(tile: MatvecTile, steps: int) -> MatvecTile:
+    """Return the tile, less split and unrolled where lanes would have nothing to do."""
+    while tile.unroll > 1 and tile.split * tile.unroll > steps:
+        tile = replace(tile, unroll=tile.unroll // 2)
+    while tile.split > 1 and tile.split > steps:
+        tile = replace(tile, split=tile.split // 2)
+    return tile
 
 
 def attention_tile(profile: GpuProfile, head_dim: int, *, prefill: bool) -> AttentionTile:
@@ -33,5 +71,4 @@ def attention_tile(profile: GpuProfile, head_dim: int, *, prefill: bool) -> Atte
     threads = 64 if profile.subgroup == 8 else 128
     while threads * 4 < head_dim:
         threads *= 2
-    rows = 16 if prefill else 64
-    return AttentionTile(threads=threads, chunk=threads, rows=rows)
+    return AttentionTile(threads=threads, chunk=threads, rows=16 if prefill else 64)
