@@ -1,0 +1,62 @@
+"""Disassemble code objects with llvm-objdump, where one is installed that knows the chip.
+
+LLVM 19 or newer is needed for gfx12 and the families (Debian: llvm-19); ROCm brings one as well.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from ferrylm.compile.rocm.architectures import Architecture
+from ferrylm.errors import CompileError
+
+_CANDIDATES = (
+    *("llvm-objdump-22", "llvm-objdump-21", "llvm-objdump-20", "llvm-objdump-19"),
+    *("/opt/rocm/llvm/bin/llvm-objdump", "/opt/rocm/lib/llvm/bin/llvm-objdump", "llvm-objdump"),
+)
+_SECONDS = 60
+
+
+def find_disassembler() -> str | None:
+    """Return the path of an llvm-objdump, None when there is none."""
+    return next((path for name in _CANDIDATES if (path := shutil.which(name))), None)
+
+
+def disassemble(code: bytes, arch: Architecture, disassembler: str) -> Mapping[str, list[str]]:
+    """Return each function's instructions. Raises CompileError when a byte is no instruction."""
+    chip = arch.members[-1] if arch.is_generic else arch.name
+    with tempfile.TemporaryDirectory(prefix="ferrylm-") as folder:
+        path = Path(folder) / "code"
+        path.write_bytes(code)
+        command = [disassembler, "-d", "--no-show-raw-insn", "--no-leading-addr"]
+        command += ["--triple=amdgcn-amd-amdhsa", f"--mcpu={chip}", str(path)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_SECONDS, check=False
+        )
+    if done.returncode != 0:
+        raise _no_code(arch, (done.stderr.strip().splitlines() or ["no message"])[-1])
+    functions: dict[str, list[str]] = {}
+    current: list[str] = []
+    for line in done.stdout.splitlines():
+        label = re.match(r"^(?:[0-9a-f]+ )?<([^>]+)>:$", line)
+        if label is not None:
+            current = functions.setdefault(label[1], [])
+        elif line.startswith(("\t", " ")) and line.strip():
+            instruction = line.split("//")[0].strip()
+            if instruction.startswith((".long", "<unknown>", ".byte")):
+                raise _no_code(arch, f"{instruction} is no instruction")
+            current.append(instruction)
+    return functions
+
+
+def _no_code(arch: Architecture, found: str) -> CompileError:
+    return CompileError(
+        f"the code for {arch.name} does not disassemble: {found}",
+        wanted="machine code of that chip",
+        fix="use an llvm-objdump of LLVM 19 or newer",
+    )

@@ -1,0 +1,117 @@
+"""Finish the LLVM text of a module of kernels: our functions, launch bounds, code object version.
+
+TVM's generator knows neither a kernel's block size nor code object versions, and adds host helpers
+for half precision. All of this is settled in the text between generation and optimization.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from ferrylm.compile.rocm.architectures import Architecture
+from ferrylm.compile.rocm.device_functions import PREFIX, function_text, unknown_function
+
+Block = tuple[int, int, int]
+
+_DECLARATION = re.compile(r'^declare [^@\n]*@("?)([\w.$-]+)\1\(.*\n', re.MULTILINE)
+_WEAK = re.compile(r"^define weak .*?^}\n", re.MULTILINE | re.DOTALL)
+_KERNEL = re.compile(
+    r'^define (?:dllexport )?amdgpu_kernel void @("?)([\w.$-]+)\1\((.*)\)([^()\n]*) \{\n',
+    re.MULTILINE,
+)
+_ATTRIBUTE_GROUP = re.compile(r"#\d+")
+
+
+def finish(text: str, arch: Architecture, blocks: Mapping[str, Block]) -> str:
+    """Return the text ready for optimization; `blocks` has each kernel's threads per block.
+
+    Raises CompileError when a kernel calls a function that nobody defines.
+    """
+    text = _WEAK.sub("", text)
+    functions: list[str] = []
+
+    def replace(found: re.Match[str]) -> str:
+        name = found[2]
+        if name.startswith("llvm."):
+            return found[0]
+        if not name.startswith(PREFIX):
+            raise unknown_function(name)
+        functions.append(function_text(name, arch))
+        return ""
+
+    text = _DECLARATION.sub(replace, text)
+    bodies = "\n".join(functions)
+    text, declared = _without_declared(text)
+    used = sorted(set(re.findall(r"@(llvm\.[\w.]+)\(", bodies)) - declared)
+    declarations = "\n".join(_declare(name, bodies) for name in used)
+    kernels = _Kernels(arch, blocks)
+    text = _KERNEL.sub(kernels.replace, text)
+    return "\n".join([text, bodies, declarations, *kernels.tail(text), ""])
+
+
+def _without_declared(text: str) -> tuple[str, set[str]]:
+    return text, {found[2] for found in _DECLARATION.finditer(text)}
+
+
+def _declare(name: str, bodies: str) -> str:
+    """Return the declaration of an intrinsic, read off one of its calls.
+
+    LLVM adds the attributes of an intrinsic by itself.
+    """
+    call = re.search(rf"call (.+?) @{re.escape(name)}\((.*?)\)", bodies)
+    assert call is not None
+    types = [argument.strip().rsplit(" ", 1)[0] for argument in _split(call[2])]
+    return f"declare {call[1]} @{name}({', '.join(types)})"
+
+
+def _split(arguments: str) -> list[str]:
+    return [part for part in arguments.split(",") if part.strip()]
+
+
+class _Kernels:
+    """Puts attributes of its own on every kernel."""
+
+    def __init__(self, arch: Architecture, blocks: Mapping[str, Block]) -> None:
+        self.arch = arch
+        self.blocks = blocks
+        self.groups: list[str] = []
+        self.sizes: list[Block] = []
+
+    def replace(self, found: re.Match[str]) -> str:
+        block = self.blocks[found[2]]
+        threads = block[0] * block[1] * block[2]
+        index = len(self.sizes)
+        self.sizes.append(block)
+        features = ",".join(self.arch.features)
+        self.groups.append(
+            f"attributes #{9000 + index} = {{ nounwind "
+            f'"amdgpu-flat-work-group-size"="{threads},{threads}" '
+            f'"uniform-work-group-size"="true" "target-cpu"="{self.arch.name}"'
+            + (f' "target-features"="{features}"' if features else "")
+            + " }"
+        )
+        after = _ATTRIBUTE_GROUP.sub("", found[4]).strip()
+        name = f"{found[1]}{found[2]}{found[1]}"
+        head = f"define protected amdgpu_kernel void @{name}({found[3]}) {after}".rstrip()
+        return f"{head} #{9000 + index} !reqd_work_group_size !{9000 + index} {{\n"
+
+    def tail(self, text: str) -> list[str]:
+        sizes = [
+            f"!{9000 + index} = !{{i32 {x}, i32 {y}, i32 {z}}}"
+            for index, (x, y, z) in enumerate(self.sizes)
+        ]
+        version = 100 * self.arch.code_object_version
+        flag = f'!8999 = !{{i32 1, !"amdhsa_code_object_version", i32 {version}}}'
+        # Module flags that TVM wrote for its own loader would ask for another flag's value.
+        return [*self.groups, *sizes, flag, "!llvm.module.flags = !{!8999}"]
+
+
+def without_flags(text: str) -> str:
+    """Return the text without the module flags that TVM wrote."""
+    return re.sub(r"^!llvm\.module\.flags = .*\n", "", text, flags=re.MULTILINE)
+
+
+def kernel_names(text: str) -> list[str]:
+    """Return the names of the kernels in finished text."""
+    return re.findall(r'^define protected amdgpu_kernel void @"?([\w.$-]+)"?\(', text, re.MULTILINE)
