@@ -19,7 +19,9 @@ class Budget:
     """Limits for the kernels whose name matches `pattern`, a shell pattern.
 
     `weight_bits` is what a weight takes in memory at least. It tells a count of weights that is
-    too high to be true: a loop cannot decode more weights than it loads.
+    too high to be true: a loop cannot decode more weights than it loads. Instructions per weight
+    are judged where a lane decodes `min_lane_weights` or more; below, what comes before and after
+    the loop outweighs it.
     """
 
     pattern: str
@@ -27,6 +29,7 @@ class Budget:
     max_vector_registers: int
     max_scratch_bytes: int = 0
     max_instructions_per_weight: float | None = None
+    min_lane_weights: int = 0
     weight_bits: float = 4.0
     loop_weights: int | None = None  # where the container does not say it
 
@@ -80,17 +83,19 @@ def _weight_problems(kernel: CompiledKernel, budget: Budget) -> list[str]:
     most = budget.max_instructions_per_weight
     if most is None or kernel.statistics is None:
         return []
+    if kernel.lane_weights is not None and kernel.lane_weights < budget.min_lane_weights:
+        return []
     loop, weights = kernel.statistics.hot_loop, kernel.loop_weights
-    if loop is None:
-        return ["no loop that loads from memory; the driver may have unrolled it"]
-    if not weights:
-        return ["nobody says how many weights a lane decodes in a turn of its hot loop"]
-    if weights * budget.weight_bits > 8 * loop.loaded_bytes:
+    if loop is not None and weights and weights * budget.weight_bits > 8 * loop.loaded_bytes:
         return [
             f"a turn of the hot loop loads {loop.loaded_bytes} bytes, which cannot hold the "
             f"{weights} weights of {budget.weight_bits:g} bits that it is said to decode"
         ]
-    per_weight = loop.instructions / weights
+    per_weight = kernel.loop_instructions_per_weight
+    if loop is None:
+        per_weight = kernel.instructions_per_weight
+    if per_weight is None:
+        return ["nobody says how many weights a lane decodes"]
     if per_weight > most:
         return [f"{per_weight:.2f} instructions per weight, at most {most:g} allowed"]
     return []
@@ -121,6 +126,7 @@ def _budget(path: Path, entry: JsonValue) -> Budget:
         max_vector_registers=_needed(path, entry, "max_vector_registers"),
         max_scratch_bytes=_count(path, entry, "max_scratch_bytes") or 0,
         max_instructions_per_weight=per_weight,
+        min_lane_weights=_count(path, entry, "min_lane_weights") or 0,
         weight_bits=Budget.weight_bits if bits is None else bits,
         loop_weights=_count(path, entry, "loop_weights"),
     )

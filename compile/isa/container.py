@@ -29,6 +29,7 @@ class Kernel:
     push_constant_bytes: int
     requires: tuple[str, ...] = ()
     loop_weights: int | None = None  # weights that a lane decodes in one turn of its hot loop
+    lane_weights: int | None = None  # and in the whole kernel
 
 
 def find_kernels(data: bytes, what: str) -> list[Kernel]:
@@ -75,20 +76,30 @@ def _read_kernel(data: bytes, entry: JsonValue, what: str) -> Kernel:
     if struct.unpack_from("<I", spirv)[0] != SPIRV_MAGIC:
         raise _malformed(what, f"has no SPIR-V at the offset of kernel {name}")
     indirect = entry.get("argument_buffer") is True
-    weights = entry.get("loop_weights")
     return Kernel(
         name=name,
         spirv=spirv,
         subgroup=_count(entry, "subgroup_size", name, what),
         push_constant_bytes=ARGUMENT_BYTES * (1 if indirect else len(arguments)),
         requires=tuple(feature for feature in requires if isinstance(feature, str)),
-        loop_weights=weights if isinstance(weights, int) and weights > 0 else None,
+        loop_weights=_count(entry, "loop_weights", name, what, least=1, default=0) or None,
+        lane_weights=_count(entry, "lane_weights", name, what, least=1, default=0) or None,
     )
 
 
-def _count(entry: dict[str, JsonValue], key: str, name: str, what: str) -> int:
+def _count(
+    entry: dict[str, JsonValue],
+    key: str,
+    name: str,
+    what: str,
+    *,
+    least: int = 0,
+    default: int | None = None,
+) -> int:
+    if default is not None and key not in entry:
+        return default
     value = entry.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise _malformed(what, f"has no {key} for kernel {name}")
     return value
 

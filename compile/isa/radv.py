@@ -122,13 +122,22 @@ def _compile_all(family: str, lines: list[str]) -> list[dict[str, Any]]:
 
 
 def _row(kernel: Kernel, width: int, answer: dict[str, Any]) -> CompiledKernel:
-    if problem := answer.get("problem"):
-        return CompiledKernel(kernel.name, width, None, str(problem), kernel.loop_weights)
-    assembly = answer["texts"].get(ASSEMBLY, "")
-    statistics = read_statistics(answer["statistics"], assembly)
+    assembly = answer["texts"].get(ASSEMBLY, "") if "texts" in answer else ""
     return CompiledKernel(
-        kernel.name, width, statistics, None, kernel.loop_weights, assembly=assembly
+        name=kernel.name,
+        subgroup=width,
+        statistics=read_statistics(answer["statistics"], assembly) if assembly else None,
+        problem=_problem(answer, assembly),
+        loop_weights=kernel.loop_weights,
+        lane_weights=kernel.lane_weights,
+        assembly=assembly,
     )
+
+
+def _problem(answer: dict[str, Any], assembly: str) -> str | None:
+    if "problem" in answer:
+        return str(answer["problem"])
+    return None if assembly else "the driver lists no machine code"
 
 
 def _converse(family: str, lines: list[str]) -> tuple[list[dict[str, Any]], str]:

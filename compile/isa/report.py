@@ -49,5 +49,7 @@ def _kernel_document(kernel: CompiledKernel) -> dict[str, object]:
         "problem": kernel.problem,
         "statistics": asdict(kernel.statistics) if kernel.statistics else None,
         "loop_weights": kernel.loop_weights,
+        "lane_weights": kernel.lane_weights,
+        "loop_instructions_per_weight": kernel.loop_instructions_per_weight,
         "instructions_per_weight": kernel.instructions_per_weight,
     }

@@ -46,15 +46,34 @@ class CompiledKernel:
     statistics: ShaderStatistics | None
     problem: str | None = None
     loop_weights: int | None = None
+    lane_weights: int | None = None
     assembly: str = ""
 
     @property
-    def instructions_per_weight(self) -> float | None:
+    def loop_instructions_per_weight(self) -> float | None:
         """Return the hot loop's instructions for each weight that a lane decodes in it."""
         loop = self.statistics.hot_loop if self.statistics else None
         if loop is None or not self.loop_weights:
             return None
         return loop.instructions / self.loop_weights
+
+    @property
+    def instructions_per_weight(self) -> float | None:
+        """Return all instructions that a lane executes, for each weight that it decodes.
+
+        Known where the hot loop is the only one that counts, or where there is none: the driver
+        unrolls a short loop. What lies outside of the loop is counted once.
+        """
+        found = self.statistics
+        if found is None or not self.lane_weights:
+            return None
+        loop = found.hot_loop
+        if loop is None:
+            return found.instructions / self.lane_weights
+        if not self.loop_weights or loop.loops_around:
+            return None
+        turns = self.lane_weights / self.loop_weights
+        return (found.instructions + loop.instructions * (turns - 1)) / self.lane_weights
 
 
 def read_statistics(numbers: dict[str, int], assembly: str) -> ShaderStatistics:

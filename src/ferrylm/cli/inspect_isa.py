@@ -20,7 +20,7 @@ FAMILY = "vangogh"  # the Steam Deck's GPU; scripts/check_deck.py takes others
 
 _NUMBERS = (
     "subgroup", "VGPRs", "SGPRs", "spills", "scratch", "shared", "subgroups/SIMD",
-    "instructions", "in a turn", "weights", "per weight",
+    "instructions", "loop", "weights", "per weight", "with the rest",
 )  # fmt: skip
 
 
@@ -65,7 +65,6 @@ def _numbers(kernel: CompiledKernel) -> list[str]:
     found = kernel.statistics
     if found is None:
         return []
-    per_weight = kernel.instructions_per_weight
     return [
         str(kernel.subgroup),
         str(found.vector_registers),
@@ -77,5 +76,10 @@ def _numbers(kernel: CompiledKernel) -> list[str]:
         str(found.instructions),
         str(found.hot_loop.instructions) if found.hot_loop else "-",
         str(kernel.loop_weights) if kernel.loop_weights else "-",
-        f"{per_weight:.2f}" if per_weight is not None else "-",
+        _ratio(kernel.loop_instructions_per_weight),
+        _ratio(kernel.instructions_per_weight),
     ]
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

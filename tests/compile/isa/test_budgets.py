@@ -35,7 +35,7 @@ def changed(**changes: Any) -> CompiledKernel:
 
 
 def test_a_kernel_at_its_limit_keeps_its_budget() -> None:
-    assert KERNEL.instructions_per_weight == 2.0
+    assert KERNEL.loop_instructions_per_weight == 2.0
     assert problems() == []
 
 
@@ -47,8 +47,12 @@ def test_a_kernel_at_its_limit_keeps_its_budget() -> None:
         (changed(vector_registers=72), "72 vector registers"),
         (changed(scratch_bytes=16), "16 bytes of scratch"),
         (changed(hot_loop=replace(LOOP, instructions=65)), "2.03 instructions per weight"),
-        (changed(hot_loop=None), "no loop that loads"),
+        (changed(hot_loop=None), "nobody says how many weights"),
         (replace(KERNEL, loop_weights=None), "nobody says how many weights"),
+        (
+            replace(changed(hot_loop=None), loop_weights=None, lane_weights=44),
+            "2.05 instructions per weight",
+        ),
         (replace(KERNEL, loop_weights=97), "48 bytes, which cannot hold the 97 weights"),
         (replace(KERNEL, statistics=None, problem="needs shaderInt64"), "needs shaderInt64"),
         (replace(KERNEL, name="other"), "no budget names it"),
@@ -59,6 +63,21 @@ def test_whatever_exceeds_a_budget_is_one_problem_that_says_so(
 ) -> None:
     (problem,) = problems(kernel)
     assert said in problem
+
+
+def test_all_that_a_lane_executes_counts_what_is_outside_of_the_loop_once() -> None:
+    """90 instructions of which 64 are the loop's, ten turns of it."""
+    ten_turns = replace(KERNEL, lane_weights=320)
+    assert ten_turns.instructions_per_weight == (26 + 640) / 320
+    assert replace(ten_turns, loop_weights=None).instructions_per_weight is None
+    nested = replace(changed(hot_loop=replace(LOOP, loops_around=1)), lane_weights=320)
+    assert nested.instructions_per_weight is None
+
+
+def test_a_kernel_whose_lanes_decode_few_weights_is_not_judged_by_them() -> None:
+    budget = replace(BUDGET, max_instructions_per_weight=1.0, min_lane_weights=100)
+    assert problems(replace(KERNEL, lane_weights=99), budget) == []
+    assert problems(replace(KERNEL, lane_weights=100), budget) != []
 
 
 def test_the_first_budget_that_matches_counts() -> None:

@@ -40,8 +40,8 @@ def container(*entries: dict[str, Any]) -> bytes:
 
 
 def test_a_kernel_is_read_with_all_that_compiling_it_takes() -> None:
-    assert find_kernels(container(entry(loop_weights=64)), "x") == [
-        Kernel("matvec", SPIRV, 32, 16, ("shaderInt64",), 64)
+    assert find_kernels(container(entry(loop_weights=64, lane_weights=640)), "x") == [
+        Kernel("matvec", SPIRV, 32, 16, ("shaderInt64",), 64, 640)
     ]
 
 
@@ -77,6 +77,8 @@ def test_a_library_without_a_container_has_no_kernels() -> None:
         container(entry(arguments=None)),
         container(entry(requires="shaderInt64")),
         container(entry(subgroup_size="32")),
+        container(entry(loop_weights=0)),
+        container(entry(lane_weights="many")),
         container(entry()).replace(SPIRV[:4], b"\0\0\0\0"),
     ],
 )

@@ -34,10 +34,10 @@ def test_a_product_by_packed_bytes_takes_a_third_of_the_instructions_of_one_by_f
     subgroup: int,
 ) -> None:
     floats, packed = compiled("gemv_float", subgroup), compiled("gemv_dot", subgroup)
-    assert floats.instructions_per_weight is not None
-    assert packed.instructions_per_weight is not None
-    assert 5.5 < floats.instructions_per_weight < 8
-    assert 1.4 < packed.instructions_per_weight < 3
+    assert floats.loop_instructions_per_weight is not None
+    assert packed.loop_instructions_per_weight is not None
+    assert 5.5 < floats.loop_instructions_per_weight < 8
+    assert 1.4 < packed.loop_instructions_per_weight < 3
     assert "v_dot4" in packed.assembly
     assert "v_dot4" not in floats.assembly
 
