@@ -7,14 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 
+from ferrylm.compile import library
 from ferrylm.compile.artifact_writer import ArtifactWriter
 from ferrylm.compile.golden import WeightTap, build_golden
 from ferrylm.compile.golden_functions import CheckFunction
-from ferrylm.compile.library import BuiltLibrary
-from ferrylm.compile.library_builds import LibraryJob, build_libraries
-from ferrylm.compile.options import CompileOptions, CompileResult, cpu_profiles
+from ferrylm.compile.library import ModelPlan
+from ferrylm.compile.library_builds import build_libraries
+from ferrylm.compile.options import CompileOptions, CompileResult
 from ferrylm.compile.quantize import GROUP_SIZE
 from ferrylm.compile.sources import Source, TokenizerFiles, open_source
+from ferrylm.compile.targets import expand_targets, library_job
 from ferrylm.compile.weight_plan import plan_weights
 from ferrylm.compile.weights import CanonicalWeights, canonical, encoded
 from ferrylm.errors import UnsupportedModelError, UsageError
@@ -26,7 +28,6 @@ from ferrylm.runtime.manifest import (
     Manifest,
     ModelConfig,
     Quantization,
-    Requirements,
     TensorEntry,
     Tokenizer,
     Versions,
@@ -36,7 +37,6 @@ from ferrylm.runtime.manifest import (
 from ferrylm.runtime.progress import Progress, ProgressCallback, ignore_progress
 from ferrylm.runtime.tokenizer import Tokenizer as RuntimeTokenizer
 from ferrylm.runtime.tokenizer_probe import probe_sha256
-from ferrylm.schedules.cpu.profile import PROFILES, CpuProfile
 
 
 class _Stages:
@@ -60,7 +60,6 @@ def compile_model(
     Until the last moment an artifact that was there before stays as it was. Raises FerryError.
     """
     stages = _Stages()
-    profiles = [PROFILES[name] for name in cpu_profiles(options.targets)]
     with stages.measure("source"):
         source = open_source(options.source)
     with source, ArtifactWriter(options.output) as writer:
@@ -72,7 +71,7 @@ def compile_model(
         encoder = _encoder(source.tokenizer)
         tokenizer = _tokenizer(source.tokenizer, encoder, writer)
         with stages.measure("libraries"):
-            libraries = _libraries(config, weights, profiles, options, writer, progress)
+            libraries = _libraries(config, weights, options, writer, progress)
         with stages.measure("weights"):
             tap = WeightTap(weights.parameter_count, random=options.weights == "random")
             stored = _weights(weights, source, options, writer, progress, tap)
@@ -142,44 +141,23 @@ def _tokenizer(
 def _libraries(
     config: ModelConfig,
     weights: CanonicalWeights,
-    profiles: list[CpuProfile],
     options: CompileOptions,
     writer: ArtifactWriter,
     progress: ProgressCallback,
 ) -> list[tuple[Library, tuple[CheckFunction, ...]]]:
-    kv_dtype = "float32" if options.quantization == "q0f32" else "float16"
-    jobs = [
-        LibraryJob(config, weights.storage, profile, options.arithmetic, kv_dtype)
-        for profile in profiles
-    ]
-    grouped = any(matrix.storage in ("q4", "q8") for matrix in weights.storage.values())
-    arithmetic = options.arithmetic if grouped else "f32"
-    libraries = []
-    for profile, built in zip(profiles, build_libraries(jobs, progress), strict=True):
-        file = writer.add_bytes(f"library-cpu-{profile.name}", ".so", built.code)
-        library = _library(built, profile, arithmetic, kv_dtype, file)
-        libraries.append((library, built.checks))
-    return libraries
-
-
-def _library(
-    built: BuiltLibrary, profile: CpuProfile, arithmetic: str, kv_dtype: str, file: FileEntry
-) -> Library:
-    return Library(
-        target=f"cpu-{profile.name}",
-        kind="cpu",
-        preference=profile.preference,
-        arithmetic=arithmetic,
-        file=file,
-        requires=Requirements(profile.machine, profile.cpu_features),
-        parameters=built.parameters,
-        decode_batches=built.decode_batches,
-        prefill_chunk=built.prefill_chunk,
-        row_tile=built.row_tile,
-        kv_dtype=kv_dtype,
-        kv_page_multiple=built.kv_page_multiple,
-        workspace_bytes=built.workspace_bytes,
+    plan = ModelPlan(
+        config,
+        weights.storage,
+        options.arithmetic,
+        kv_dtype="float32" if options.quantization == "q0f32" else "float16",
+        decode_batches=library.DECODE_BATCHES,
     )
+    jobs = [library_job(target, plan) for target in expand_targets(options.targets)]
+    libraries = []
+    for job, built in zip(jobs, build_libraries(jobs, progress), strict=True):
+        file = writer.add_bytes(f"library-{job.target}", ".so", built.code)
+        libraries.append((built.published(file), built.checks))
+    return libraries
 
 
 def _weights(

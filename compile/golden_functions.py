@@ -18,6 +18,7 @@ from tvm.relax.frontend import nn
 from ferrylm.errors import CompileError
 from ferrylm.relax_models.step import Step
 from ferrylm.runtime.golden_format import GoldenMatrix, PackedTensor
+from ferrylm.runtime.kv_layout import key_shape, value_shape
 from ferrylm.runtime.manifest import ModelConfig
 
 Tensor = Any
@@ -236,15 +237,15 @@ def _arguments(
     size = {name: tvm.tirx.Var(name, "int64") for name in ("context", "width", "pages", "page")}
     table = (1 if operation.batch is None else operation.batch, size["width"])
     half, dtype = config.head_dim // 2, kernels.shape.kv_dtype
-    heads, dim = config.num_kv_heads, config.head_dim
+    pages = (size["pages"], config.num_kv_heads, config.head_dim, size["page"])
     return [
         x,
         inputs.add("cos", (size["context"], half), "float32"),
         inputs.add("sin", (size["context"], half), "float32"),
         inputs.add("positions", (count,), "int32"),
         inputs.add("block_tables", table, "int32"),
-        inputs.add("keys", (size["pages"], heads, dim, size["page"]), dtype),
-        inputs.add("values", (size["pages"], heads, size["page"], dim), dtype),
+        inputs.add("keys", key_shape(kernels.kv_layout, *pages), dtype),
+        inputs.add("values", value_shape(kernels.kv_layout, *pages), dtype),
     ]
 
 

@@ -1,77 +1,152 @@
-"""One library: the model's functions and kernels as machine code of one target."""
+"""One library: the model's functions and kernels as machine code of one target.
+
+What is the same for every kind of device is here; cpu_library.py and vulkan_library.py have the
+rest.
+"""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import tvm
 from tvm import relax
 
 from ferrylm.compile.golden_functions import CheckFunction, RecordingKernels, add_check_functions
 from ferrylm.compile.link import link_shared
 from ferrylm.compile.relax_pipeline import lower_relax
-from ferrylm.compile.tir_pipeline import PIPELINE
 from ferrylm.relax_models.llama import Llama
 from ferrylm.relax_models.step import export_step_functions
-from ferrylm.runtime.manifest import ModelConfig, Parameter
+from ferrylm.runtime.manifest import FileEntry, Library, ModelConfig, Parameter, Requirements
 from ferrylm.schedules.cpu.attention import AttentionShape
-from ferrylm.schedules.cpu.kernels import CpuKernels, Matrix, MatrixStorage
-from ferrylm.schedules.cpu.profile import CpuProfile
+from ferrylm.schedules.cpu.kernels import MatrixStorage
 
 DECODE_BATCHES = (1, 2, 4, 8)
 PREFILL_CHUNK = 256
 
 
 @dataclass(frozen=True)
+class ModelPlan:
+    """The model as every target compiles it; `storage` has each matrix's canonical form.
+
+    `arithmetic` is the wanted one for grouped weights; a target may be able to do less.
+    """
+
+    config: ModelConfig
+    storage: Mapping[str, MatrixStorage]
+    arithmetic: str
+    kv_dtype: str
+    decode_batches: tuple[int, ...]
+
+    @property
+    def attention_shape(self) -> AttentionShape:
+        """Return what attention kernels must know of the model."""
+        config = self.config
+        return AttentionShape(config.num_heads, config.num_kv_heads, config.head_dim, self.kv_dtype)
+
+    @property
+    def grouped(self) -> bool:
+        """Return whether some matrix is quantized in groups."""
+        return any(matrix.storage in ("q4", "q8") for matrix in self.storage.values())
+
+
+class LibraryJob(Protocol):
+    """One library to be built, in this process or in another: it can be pickled."""
+
+    @property
+    def target(self) -> str:
+        """Return the library's name."""
+
+    def run(self) -> BuiltLibrary:
+        """Build it. Raises CompileError."""
+
+
+@dataclass(frozen=True)
 class BuiltLibrary:
-    """The bytes of a shared library and what its user must hand to it."""
+    """The bytes of a shared library, and its manifest entry without the file."""
 
     code: bytes
-    parameters: tuple[Parameter, ...]
-    decode_batches: tuple[int, ...]
-    prefill_chunk: int
-    row_tile: int
-    kv_page_multiple: int
-    workspace_bytes: int
+    entry: Library  # `file` is a placeholder
     checks: tuple[CheckFunction, ...]
 
+    def published(self, file: FileEntry) -> Library:
+        """Return the manifest entry."""
+        return replace(self.entry, file=file)
 
-def build_cpu_library(
-    config: ModelConfig,
-    storage: Mapping[str, MatrixStorage],
-    profile: CpuProfile,
-    arithmetic: str,
-    kv_dtype: str,
-) -> BuiltLibrary:
-    """Compile the model for one processor profile; `storage` has each matrix's canonical form."""
-    shape = AttentionShape(config.num_heads, config.num_kv_heads, config.head_dim, kv_dtype)
-    kernels = RecordingKernels(CpuKernels(profile, arithmetic, shape))
-    model = Llama(config, kernels, storage)
-    module, named = export_step_functions(model, kernels, config, DECODE_BATCHES)
+
+@dataclass(frozen=True)
+class TargetTraits:
+    """What a library says of its target, whatever the model."""
+
+    kind: str
+    tier: str
+    preference: int
+    arithmetic: str
+    requires: Requirements
+    kernels: int = 0
+    device_code_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class TracedModel:
+    """The model's functions with the kernels of one target, before they are lowered."""
+
+    module: Any
+    kernels: RecordingKernels
+    parameters: tuple[Parameter, ...]
+    checks: tuple[CheckFunction, ...]
+    plan: ModelPlan
+
+    def lower(self, target: Any, tir_pipeline: str) -> Any:
+        """Return the executable, compiled for a TVM target."""
+        tiles = PREFILL_CHUNK // self.kernels.row_tile
+        return relax.build(
+            self.module,
+            target=target,
+            relax_pipeline=lower_relax({"tiles": tiles}),
+            tir_pipeline=tir_pipeline,
+        )
+
+    def library(self, code: bytes, traits: TargetTraits) -> BuiltLibrary:
+        """Return the library that these bytes are."""
+        entry = Library(
+            target=f"{traits.kind}-{traits.tier}",
+            kind=traits.kind,
+            tier=traits.tier,
+            preference=traits.preference,
+            arithmetic=traits.arithmetic if self.plan.grouped else "f32",
+            file=FileEntry("", 0, ""),
+            requires=traits.requires,
+            kernels=traits.kernels,
+            device_code_bytes=traits.device_code_bytes,
+            parameters=self.parameters,
+            decode_batches=self.plan.decode_batches,
+            prefill_chunk=PREFILL_CHUNK,
+            row_tile=self.kernels.row_tile,
+            kv_dtype=self.plan.kv_dtype,
+            kv_layout=self.kernels.kv_layout,
+            kv_page_multiple=self.kernels.kv_page_multiple,
+            workspace_bytes=_workspace_bytes(self.plan.config),
+        )
+        return BuiltLibrary(code, entry, self.checks)
+
+
+def trace_model(plan: ModelPlan, kernels: Any) -> TracedModel:
+    """Trace the model's functions and their checks with a target's kernels.
+
+    Raises CompileError for a kernel of a step that no check calls.
+    """
+    recording = RecordingKernels(kernels)
+    model = Llama(plan.config, recording, plan.storage)
+    module, named = export_step_functions(model, recording, plan.config, plan.decode_batches)
     parameters = _parameters(model, named)
-    module, checks = add_check_functions(module, kernels, config)
+    module, checks = add_check_functions(module, recording, plan.config)
     transforms = {p.transform for p in parameters if p.transform is not None}
-    for name, func in kernels.transform_functions(transforms).items():
+    for name, func in recording.transform_functions(transforms).items():
         module[name] = func
-    target = tvm.target.Target(profile.tvm_target())
-    tiles = PREFILL_CHUNK // kernels.row_tile
-    lowered = lower_relax({"tiles": tiles})
-    executable = relax.build(module, target=target, relax_pipeline=lowered, tir_pipeline=PIPELINE)
-    code = _export(executable, profile.machine)
-    return BuiltLibrary(
-        code=code,
-        parameters=parameters,
-        decode_batches=DECODE_BATCHES,
-        prefill_chunk=PREFILL_CHUNK,
-        row_tile=kernels.row_tile,
-        kv_page_multiple=kernels.kv_page_multiple,
-        workspace_bytes=_workspace_bytes(config),
-        checks=checks,
-    )
+    return TracedModel(module, recording, parameters, checks, plan)
 
 
 def _parameters(model: Any, named: list[tuple[str, Any]]) -> tuple[Parameter, ...]:
@@ -92,7 +167,7 @@ def _parameters(model: Any, named: list[tuple[str, Any]]) -> tuple[Parameter, ..
     )
 
 
-def _matrices(model: Any) -> list[tuple[str, Matrix]]:
+def _matrices(model: Any) -> list[tuple[str, Any]]:
     found = [("embedding", model.embedding)]
     for index, layer in enumerate(model.layers):
         for name in ("qkv", "attention_out", "gate_up", "down"):
@@ -102,7 +177,9 @@ def _matrices(model: Any) -> list[tuple[str, Matrix]]:
     return found
 
 
-def _export(executable: Any, machine: str) -> bytes:
+def export_library(executable: Any, machine: str) -> bytes:
+    """Return the bytes of the shared library for a machine. Raises CompileError."""
+
     def link(output: str, objects: list[str], **_options: object) -> None:
         link_shared(Path(output), [Path(name) for name in objects], machine)
 

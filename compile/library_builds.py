@@ -11,33 +11,12 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
-from ferrylm.compile.library import BuiltLibrary, build_cpu_library
+from ferrylm.compile.library import BuiltLibrary, LibraryJob
 from ferrylm.errors import CompileError
-from ferrylm.runtime.manifest import ModelConfig
 from ferrylm.runtime.progress import Progress, ProgressCallback
-from ferrylm.schedules.cpu.kernels import MatrixStorage
-from ferrylm.schedules.cpu.profile import CpuProfile
-
-
-@dataclass(frozen=True)
-class LibraryJob:
-    """The arguments of `build_cpu_library`."""
-
-    config: ModelConfig
-    storage: Mapping[str, MatrixStorage]
-    profile: CpuProfile
-    arithmetic: str
-    kv_dtype: str
-
-    def run(self) -> BuiltLibrary:
-        """Build the library in this process."""
-        return build_cpu_library(
-            self.config, self.storage, self.profile, self.arithmetic, self.kv_dtype
-        )
 
 
 def build_libraries(jobs: Sequence[LibraryJob], progress: ProgressCallback) -> list[BuiltLibrary]:
@@ -46,7 +25,7 @@ def build_libraries(jobs: Sequence[LibraryJob], progress: ProgressCallback) -> l
     Raises CompileError.
     """
     workers = min(len(jobs), len(os.sched_getaffinity(0)))
-    run = _run_in_worker if workers > 1 else LibraryJob.run
+    run = _run_in_worker if workers > 1 else _run_here
     progress(Progress("libraries", 0, len(jobs), "targets"))
     built = []
     with ThreadPoolExecutor(max(1, workers)) as pool:
@@ -54,6 +33,10 @@ def build_libraries(jobs: Sequence[LibraryJob], progress: ProgressCallback) -> l
             built.append(library)
             progress(Progress("libraries", len(built), len(jobs), "targets"))
     return built
+
+
+def _run_here(job: LibraryJob) -> BuiltLibrary:
+    return job.run()
 
 
 def _run_in_worker(job: LibraryJob) -> BuiltLibrary:
@@ -65,7 +48,7 @@ def _run_in_worker(job: LibraryJob) -> BuiltLibrary:
     if done.returncode != 0:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         raise CompileError(
-            f"the library {job.profile.name} could not be built: {(lines or ['no message'])[-1]}",
+            f"the library {job.target} could not be built: {(lines or ['no message'])[-1]}",
             wanted="a model that its schedules can lower",
             fix="report this with the output of ferry compile --debug",
         )

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ferrylm.compile.quantize import SCHEMES
+from ferrylm.compile.targets import expand_targets
 from ferrylm.errors import UsageError
 from ferrylm.schedules.cpu.layout import ARITHMETICS
-from ferrylm.schedules.cpu.profile import PROFILES
 
 WEIGHT_MODES = ("stored", "random")
 
 
 @dataclass(frozen=True)
 class CompileOptions:
-    """One compile. `targets` are names of `TARGETS`; `cpu` stands for all processors."""
+    """One compile; `targets` are names of targets.py: all, cpu, vulkan, cpu-x86-64-v3, ..."""
 
     source: Path
     output: Path
@@ -33,8 +33,7 @@ class CompileOptions:
         _choice("head quantization", self.head_quantization or self.quantization, SCHEMES)
         _choice("arithmetic", self.arithmetic, ARITHMETICS)
         _choice("weights", self.weights, WEIGHT_MODES)
-        if not self.targets:
-            raise UsageError("no target", wanted="one at least", fix="give --target cpu")
+        expand_targets(self.targets)
         if self.context_length is not None and self.context_length < 1:
             raise UsageError(
                 f"a context of {self.context_length} tokens", wanted="1 or more", fix="give more"
@@ -60,24 +59,6 @@ class CompileResult:
     artifact_id: str
     size_bytes: int
     seconds: Mapping[str, float] = field(compare=False)
-
-
-def cpu_profiles(targets: tuple[str, ...]) -> list[str]:
-    """Return the processor profiles of targets such as `cpu` or `cpu-x86-64-v3`, each once.
-
-    Raises UsageError for an unknown one.
-    """
-    known = {f"cpu-{name}": [name] for name in PROFILES} | {"cpu": list(PROFILES)}
-    chosen: list[str] = []
-    for target in targets:
-        if target not in known:
-            raise UsageError(
-                f"target {target!r}",
-                wanted="one of " + ", ".join(sorted(known)),
-                fix="choose one of these",
-            )
-        chosen += [name for name in known[target] if name not in chosen]
-    return chosen
 
 
 def _choice(what: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -4,7 +4,7 @@ tokens        int32 (tiles, rows of a tile)
 positions     int32 (M,), -1 for a row of padding
 block_tables  int32 (S, W), page numbers; S = 1 in prefill
 cos, sin      float32 (C, D / 2)
-keys, values  one pool a layer, updated in place
+keys, values  one pool a layer, updated in place, of the shapes of runtime/kv_layout.py
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from tvm.relax.frontend.nn import spec
 
+from ferrylm.runtime.kv_layout import key_shape, value_shape
 from ferrylm.runtime.manifest import ModelConfig
 
 Tensor = Any
@@ -38,8 +39,9 @@ def step_specs(config: ModelConfig, kernels: Any, batch: int | None) -> list[Any
     tile = kernels.rows(batch).tile
     tiles = "tiles" if batch is None else batch // tile
     half, kv_dtype = config.head_dim // 2, kernels.shape.kv_dtype
-    key_shape = ["pages", config.num_kv_heads, config.head_dim, "page_size"]
-    value_shape = ["pages", config.num_kv_heads, "page_size", config.head_dim]
+    sizes = ("pages", config.num_kv_heads, config.head_dim, "page_size")
+    keys = list(key_shape(kernels.kv_layout, *sizes))
+    values = list(value_shape(kernels.kv_layout, *sizes))
     layers = range(config.num_layers)
     return [
         spec.Tensor([tiles, tile], "int32"),
@@ -47,8 +49,8 @@ def step_specs(config: ModelConfig, kernels: Any, batch: int | None) -> list[Any
         spec.Tensor([1 if batch is None else batch, "table_width"], "int32"),
         spec.Tensor(["context", half], "float32"),
         spec.Tensor(["context", half], "float32"),
-        spec.Tuple("keys", [spec.Tensor(key_shape, kv_dtype) for _ in layers]),
-        spec.Tuple("values", [spec.Tensor(value_shape, kv_dtype) for _ in layers]),
+        spec.Tuple("keys", [spec.Tensor(keys, kv_dtype) for _ in layers]),
+        spec.Tuple("values", [spec.Tensor(values, kv_dtype) for _ in layers]),
     ]
 
 

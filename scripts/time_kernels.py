@@ -29,7 +29,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ferrylm.runtime.device_tensors import Arena, aligned, aligned_bytes, as_tensor
-from ferrylm.runtime.executable import use_threads
+from ferrylm.runtime.threads import use_threads
 from ferrylm.schedules.cpu.activations import norm_quantize
 from ferrylm.schedules.cpu.attention import decode_attention
 from ferrylm.schedules.cpu.kernels import CpuKernels

@@ -59,6 +59,7 @@ class Matrix(nn.Module):  # type: ignore[misc]
 class CpuKernels:
     """The kernels of one processor profile; `arithmetic` is that of grouped weights."""
 
+    kv_layout = "head_dim_major"  # keys (P, Hkv, D, T), values (P, Hkv, T, D)
     kv_page_multiple = attention.TOKENS
     row_tile = ROW_TILE
 

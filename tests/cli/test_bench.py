@@ -144,7 +144,7 @@ def test_statistics_are_those_of_the_rates() -> None:
 def result_with(test: BenchTest, bandwidth_gb_s: float | None = 10.0) -> bench_report.Result:
     subject = bench_report.Subject(
         name="tiny", path="dist/tiny", artifact_id="ab" * 32, build="0.1.0", tvm="0.27.0",
-        cpu="Some CPU", backend="CPU", target="cpu-x86-64-v3", arithmetic="int8",
+        cpu="Some CPU", device="", backend="CPU", target="cpu-x86-64-v3", arithmetic="int8",
         quantization="q4f16", kv_dtype="float16", bits_per_weight=4.5, size_bytes=100 << 20,
         parameters=134_520_000, prefill_chunk=128, weight_bytes_per_token=80_000_000,
         kv_bytes_per_token=20_000,

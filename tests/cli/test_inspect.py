@@ -12,7 +12,8 @@ from ferrylm.cli.inspect_report import selection_rule
 from ferrylm.cli.memory_plan import plan_memory
 from ferrylm.cli.units import binary_size, duration, short_count
 from ferrylm.runtime.cpu_features import HostCpu
-from ferrylm.runtime.engine import DEFAULT_CONTEXT
+from ferrylm.runtime.devices import Machine
+from ferrylm.runtime.engine_plan import DEFAULT_CONTEXT
 from ferrylm.runtime.manifest import Parameter, TensorEntry
 
 V3 = HostCpu("x86_64", frozenset({"avx2", "fma"}), "Some CPU", 4, 2)
@@ -20,7 +21,11 @@ V3 = HostCpu("x86_64", frozenset({"avx2", "fma"}), "Some CPU", 4, 2)
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ferrylm.cli.inspect_report.host_cpu", lambda: V3)
+    set_machine(monkeypatch, Machine(V3))
+
+
+def set_machine(monkeypatch: pytest.MonkeyPatch, machine: Machine) -> None:
+    monkeypatch.setattr("ferrylm.cli.inspect_report.this_machine", lambda _kinds: machine)
 
 
 def test_inspect_shows_model_files_libraries_and_memory(ferry: Ferry, artifact: Path) -> None:
@@ -79,7 +84,7 @@ def test_an_artifact_that_cannot_run_here_is_shown_all_the_same(
     ferry: Ferry, artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arm = HostCpu("aarch64", frozenset({"asimd"}), "Some Arm", 4, 4)
-    monkeypatch.setattr("ferrylm.cli.inspect_report.host_cpu", lambda: arm)
+    set_machine(monkeypatch, Machine(arm))
     ended = ferry("inspect", str(artifact), "--explain")
     assert ended.code == 0
     assert "this machine runs none: " in ended.stdout

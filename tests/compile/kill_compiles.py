@@ -21,7 +21,7 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from ferrylm.compile import library_builds
+from ferrylm.compile import cpu_library
 from ferrylm.compile.compiler import compile_model
 from ferrylm.compile.options import CompileOptions
 from ferrylm.runtime.artifact import Artifact
@@ -90,14 +90,14 @@ def timed(work: Callable[[], object]) -> float:
 def main() -> None:
     folder, profile, whole, publishing = sys.argv[1:]
     killer = Killer(Path(folder), profile)
-    build, built = library_builds.build_cpu_library, []
+    build, built = cpu_library.build_cpu_library, []
 
     def build_once(*arguments: object) -> object:
         if not built:
             built.append(build(*arguments))  # type: ignore[arg-type]
         return built[0]
 
-    with mock.patch.object(library_builds, "build_cpu_library", build_once):
+    with mock.patch.object(cpu_library, "build_cpu_library", build_once):
         first_seconds = timed(lambda: killer.ids.append(killer.compile(0)))
         killer.ids.append(killer.compile(1))
         short_seconds = timed(killer.compile_in_a_child)

@@ -16,7 +16,8 @@ import pytest
 
 from ferrylm.compile import library
 from ferrylm.compile.compiler import compile_model
-from ferrylm.compile.options import CompileOptions, CompileResult, cpu_profiles
+from ferrylm.compile.options import CompileOptions, CompileResult
+from ferrylm.compile.targets import expand_targets, known_targets
 from ferrylm.errors import ArtifactError, SourceError, UnsupportedModelError, UsageError
 from ferrylm.relax_models.config import model_config
 from ferrylm.runtime.artifact import Artifact
@@ -216,8 +217,8 @@ WRONG_OPTIONS: dict[str, Callable[[], object]] = {
     "weights": lambda: CompileOptions(Path("a"), Path("b"), weights="some"),
     "no target": lambda: CompileOptions(Path("a"), Path("b"), targets=()),
     "context": lambda: CompileOptions(Path("a"), Path("b"), context_length=0),
-    "target": lambda: cpu_profiles(("cpu-pentium",)),
-    "another kind": lambda: cpu_profiles(("cpu", "cuda")),
+    "target": lambda: expand_targets(("cpu-pentium",)),
+    "another kind": lambda: expand_targets(("cpu", "metal")),
 }
 
 
@@ -231,9 +232,13 @@ def test_an_option_that_makes_no_sense_is_refused_with_what_would(
     assert caught.value.exit_code == 2
 
 
-def test_targets_name_each_profile_once_in_the_order_given() -> None:
-    assert cpu_profiles(("cpu",)) == list(PROFILES)
-    assert cpu_profiles(("cpu-x86-64-v4-vnni", "cpu-x86-64-v4-vnni")) == ["x86-64-v4-vnni"]
-    everything = cpu_profiles(("cpu-aarch64-dotprod", "cpu"))
-    assert everything[0] == "aarch64-dotprod"
-    assert sorted(everything) == sorted(PROFILES)
+def test_targets_name_each_library_once_in_the_order_given() -> None:
+    assert expand_targets(("cpu",)) == [f"cpu-{name}" for name in PROFILES]
+    assert expand_targets(("cpu-x86-64-v4-vnni",) * 2) == ["cpu-x86-64-v4-vnni"]
+    every_cpu = expand_targets(("cpu-aarch64-dotprod", "cpu"))
+    assert every_cpu[0] == "cpu-aarch64-dotprod"
+    assert sorted(every_cpu) == sorted(f"cpu-{name}" for name in PROFILES)
+    everything = expand_targets(("all",))
+    assert set(everything) >= set(every_cpu) | set(expand_targets(("vulkan",)))
+    assert len(set(everything)) == len(everything)
+    assert set(known_targets()) > set(everything)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 
-from ferrylm.compile import library
-from ferrylm.compile.library import BuiltLibrary
+from ferrylm.compile.cpu_library import build_cpu_library
+from ferrylm.compile.library import BuiltLibrary, ModelPlan
 from ferrylm.compile.link import link_shared
 from ferrylm.errors import CompileError
 from ferrylm.relax_models.llama import canonical_weights
@@ -34,11 +33,10 @@ def libraries() -> dict[str, BuiltLibrary]:
         for weight in canonical_weights(CONFIG)
         if weight.columns is not None
     }
-    with mock.patch.object(library, "DECODE_BATCHES", (1,)):
-        return {
-            name: library.build_cpu_library(CONFIG, storage, PROFILES[name], "int16", "float16")
-            for name in ("x86-64-v3", "aarch64-dotprod")
-        }
+    plan = ModelPlan(CONFIG, storage, "int16", "float16", (1,))
+    return {
+        name: build_cpu_library(plan, PROFILES[name]) for name in ("x86-64-v3", "aarch64-dotprod")
+    }
 
 
 class Elf:
@@ -141,10 +139,10 @@ def test_a_linker_that_cannot_be_started_is_a_typed_error(
 def test_a_parameter_names_its_sources_and_how_it_is_packed(
     libraries: dict[str, BuiltLibrary],
 ) -> None:
-    found: dict[str, Any] = {p.name: p for p in libraries["x86-64-v3"].parameters}
+    found: dict[str, Any] = {p.name: p for p in libraries["x86-64-v3"].entry.parameters}
     assert found["final_norm"].transform is None
     assert found["layers.0.qkv.codes"].transform == "pack_q4_int"
     assert found["layers.0.gate_up.minimum"].transform == "pack_group_pairs"
     assert all(p.sources == (p.name,) for p in found.values())
     # The same layout for every processor, so that a later one needs no other weights.
-    assert libraries["x86-64-v3"].parameters == libraries["aarch64-dotprod"].parameters
+    assert libraries["x86-64-v3"].entry.parameters == libraries["aarch64-dotprod"].parameters

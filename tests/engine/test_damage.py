@@ -9,6 +9,7 @@ import pytest
 
 from ferrylm.errors import IntegrityError, NoLibraryError
 from ferrylm.runtime import engine as engine_module
+from ferrylm.runtime import machine
 from ferrylm.runtime.artifact import Artifact
 from ferrylm.runtime.engine import open_engine
 from ferrylm.runtime.manifest import manifest_files
@@ -65,7 +66,7 @@ def test_two_swapped_files_are_refused(build: Build, tmp_path: Path) -> None:
 def test_an_artifact_of_another_release_of_tvm_is_refused_before_a_library_is_loaded(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "version", lambda _name: "0.99.0")
+    monkeypatch.setattr(machine, "installed_tvm", lambda: "0.99.0")
     with (
         Artifact.open(build("plain")) as artifact,
         pytest.raises(NoLibraryError, match=r"0\.99"),

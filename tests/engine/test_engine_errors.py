@@ -150,8 +150,9 @@ def test_a_model_that_does_not_fit_the_memory_is_refused_with_its_figures(
 def test_the_memory_plan_is_what_the_engine_takes(open_engine: OpenEngine) -> None:
     for recipe in ("plain", "int16", "odd columns"):
         artifact, engine = open_engine(recipe, max_sequences=3, context_length=32)
-        pool, library = engine._pool, engine.library
-        assert engine.memory_bytes["kv"] == sum(a.nbytes for a in (*pool.keys, *pool.values))
+        library, pages = engine.library, [t for pair in engine._storage.tensors() for t in pair]
+        taken = sum(engine.backend.download(tensor).nbytes for tensor in pages)
+        assert engine.memory_bytes["kv"] == taken
         sizes = [int(np.prod(p.shape)) * np.dtype(p.dtype).itemsize for p in library.parameters]
         assert sum(sizes) <= engine.memory_bytes["weights"] <= sum(sizes) + 64 * len(sizes)
         assert engine.memory_bytes["workspace"] == library.workspace_bytes

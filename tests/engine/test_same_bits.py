@@ -102,9 +102,9 @@ def test_memory_of_closed_sequences_does_no_harm(open_engine: OpenEngine) -> Non
     _, engine = open_engine("plain", max_sequences=2)
     ids = token_ids(engine, 90)
     wanted = stepped(engine, ids)
-    for keys, values in zip(engine._pool.keys, engine._pool.values, strict=True):
-        keys[...] = np.float32(3e30)
-        values[...] = np.inf
+    for keys, values in zip(*engine._storage.tensors(), strict=True):
+        engine.backend.download(keys)[...] = np.float32(3e30)
+        engine.backend.download(values)[...] = np.inf
     engine._pool._used_before.update(range(engine._pool.free_pages))
     for _ in range(3):
         other, _ = prefilled(engine, token_ids(engine, 150, seed=9))

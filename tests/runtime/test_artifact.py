@@ -125,7 +125,7 @@ def make_zeros(folder: Path) -> None:
 
 
 def make_newer(folder: Path) -> None:
-    change_manifest(folder, ("format_version",), 2)
+    change_manifest(folder, ("format_version",), 3)
 
 
 def make_forged(folder: Path) -> None:

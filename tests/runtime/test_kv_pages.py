@@ -1,33 +1,18 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ferrylm.errors import ContextOverflowError, UsageError
-from ferrylm.runtime.kv_pages import PagePool, Sequence, pool_bytes
-from ferrylm.runtime.manifest import ModelConfig, RopeConfig
-
-MODEL = ModelConfig(
-    "llama", 64, 96, 2, 4, 2, 16, 100, 512, 1e-5, True, RopeConfig("default", 10000.0)
-)
+from ferrylm.runtime.kv_pages import PagePool, Sequence
 
 
 def pool(sequences: int = 3, context: int = 100, page_size: int = 32) -> PagePool:
-    return PagePool(MODEL, "float16", page_size, context, sequences)
+    return PagePool(page_size, context, sequences, cleared.append)
 
 
-def test_the_pools_have_the_size_that_was_planned() -> None:
-    found = pool()
-    pages = 3 * 4
-    assert found.free_pages == pages
-    assert sum(a.nbytes for a in found.keys + found.values) == pool_bytes(
-        MODEL, "float16", pages, 32
-    )
-    assert {keys.shape for keys in found.keys} == {(pages, 2, 16, 32)}
-    assert {values.shape for values in found.values} == {(pages, 2, 32, 16)}
-    assert len(found.keys) == len(found.values) == MODEL.num_layers
+cleared: list[int] = []
 
 
 @settings(deadline=None, max_examples=60)
@@ -86,28 +71,40 @@ def test_every_sequence_can_fill_the_context_at_the_same_time() -> None:
         found.reserve(sequences[0], 101)
 
 
-def test_a_page_that_was_used_before_comes_back_without_its_values() -> None:
+def test_a_page_that_was_used_before_is_cleared_before_it_is_used_again() -> None:
+    cleared.clear()
     found = pool(sequences=1)
     sequence = found.open_sequence()
     found.reserve(sequence, 64)
-    for values in found.values:
-        values[sequence.pages] = np.inf
+    assert not cleared
+    used = list(sequence.pages)
     found.close_sequence(sequence)
     again = found.open_sequence()
     found.reserve(again, 100)
-    for values in found.values:
-        assert not values[again.pages].any()
+    assert sorted(cleared) == sorted(used)
+    assert set(used) < set(again.pages)
 
 
-def test_block_tables_are_as_wide_as_the_longest_sequence() -> None:
-    found = pool()
+@pytest.mark.parametrize(
+    ("tokens", "context", "width"),
+    [(1, 100, 4), (97, 100, 4), (1, 1000, 8), (257, 1000, 16), (700, 1000, 32), (5, 20, 1)],
+)
+def test_tables_have_few_widths_and_none_beyond_the_context(
+    tokens: int, context: int, width: int
+) -> None:
+    found = pool(context=context)
     short, long = found.open_sequence(), found.open_sequence()
-    found.reserve(short, 1)
-    found.reserve(long, 97)
-    tables = found.block_tables([short, long], 4)
-    assert tables.shape == (4, 4)
-    assert tables.dtype == np.int32
-    np.testing.assert_array_equal(tables[0], [short.pages[0], 0, 0, 0])
-    np.testing.assert_array_equal(tables[1], long.pages)
-    assert not tables[2:].any()
-    assert found.block_tables([found.open_sequence()], 1).shape == (1, 1)
+    found.reserve(long, tokens)
+    assert found.table_width([short, long]) == width
+    assert width >= len(long.pages)
+
+
+def test_no_two_widths_are_closer_than_a_factor_of_two_but_the_last() -> None:
+    found = pool(sequences=1, context=3000)
+    sequence, widths = found.open_sequence(), []
+    for _ in range(3000):
+        found.reserve(sequence, 1)
+        sequence.length += 1
+        widths.append(found.table_width([sequence]))
+    assert sorted(set(widths)) == [8, 16, 32, 64, 94]
+    assert widths == sorted(widths)

@@ -77,12 +77,18 @@ BROKEN_RULES: dict[str, tuple[Path, object]] = {
     "workspace below 0": ((*LIBRARY, "workspace_bytes"), -1),
     "an unknown cache dtype": ((*LIBRARY, "kv_dtype"), "float12"),
     "a feature of two words": ((*LIBRARY, "requires", "cpu_features"), ["avx2 fma"]),
+    "an unknown kind": ((*LIBRARY, "kind"), "metal"),
+    "a target of another kind": ((*LIBRARY, "kind"), "cuda"),
+    "a target of another tier": ((*LIBRARY, "tier"), "x86-64-v4"),
+    "an unknown page layout": ((*LIBRARY, "kv_layout"), "vector16"),
+    "kernels below 0": ((*LIBRARY, "kernels"), -1),
+    "what a CPU needs of ROCm": ((*LIBRARY, "requires", "rocm"), {"architectures": ["gfx942"]}),
     "an empty machine": ((*LIBRARY, "requires", "machine"), ""),
     "a parameter of an unknown tensor": ((*PARAMETER, "sources"), ["nothing"]),
     "a copied parameter of two tensors": ((*PARAMETER, "sources"), ["final_norm", "final_norm"]),
     "a parameter of no tensor": ((*PARAMETER, "sources"), []),
     "a copied parameter of another shape": ((*PARAMETER, "shape"), [32]),
-    "a copied parameter of another dtype": ((*PARAMETER, "dtype"), "int32"),
+    "a copied parameter of another size": ((*PARAMETER, "dtype"), "int16"),
     "two parameters of one name": ((*PARAMETER, "name"), "layers.0.qkv"),
     "a transform that is no name": ((*LIBRARY, "parameters", 1, "transform"), "a b"),
     "a transform of nothing": ((*LIBRARY, "parameters", 1, "sources"), []),
@@ -137,10 +143,27 @@ def test_a_name_twice_with_one_content_is_allowed() -> None:
 
 
 def test_a_newer_version_is_named_as_such_whatever_else_it_holds() -> None:
-    for value in (changed(("format_version",), 2), {"format": "ferrylm-artifact"}):
-        value = {**value, "format_version": 2}
+    for value in (changed(("format_version",), 3), {"format": "ferrylm-artifact"}):
+        value = {**value, "format_version": 3}
         with pytest.raises(ArtifactError, match=r"newer ferrylm.*update ferrylm"):
             from_json(value)
+
+
+def test_an_older_version_is_named_as_such_whatever_else_it_holds() -> None:
+    for value in (sample_json(), {"format": "ferrylm-artifact"}):
+        value = {**value, "format_version": 1}
+        with pytest.raises(ArtifactError, match=r"older ferrylm.*compile the model again"):
+            from_json(value)
+
+
+def test_a_parameter_may_be_the_bytes_of_its_source_in_another_type() -> None:
+    value = sample_json()
+    parameter = value["libraries"][0]["parameters"][0]
+    assert (parameter["dtype"], parameter["shape"], parameter["transform"]) == (
+        "float32", [64], None,
+    )  # fmt: skip
+    parameter |= {"dtype": "uint16", "shape": [2, 64]}
+    assert from_json(with_right_id(value)).libraries[0].parameters[0].dtype == "uint16"
 
 
 def test_an_id_that_does_not_fit_is_refused() -> None:

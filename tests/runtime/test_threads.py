@@ -7,7 +7,7 @@ import threading
 
 import tvm_ffi
 
-from ferrylm.runtime.executable import use_threads
+from ferrylm.runtime.threads import use_threads
 
 
 def threads_in_use() -> int:

@@ -12,7 +12,7 @@ import tvm
 import ferrylm.compile.tir_pipeline  # registers the pipeline
 from ferrylm.runtime.cpu_features import host_cpu
 from ferrylm.runtime.device_tensors import aligned, aligned_zeros, as_array, as_tensor
-from ferrylm.runtime.executable import use_threads
+from ferrylm.runtime.threads import use_threads
 from ferrylm.schedules.cpu.profile import PROFILES
 
 PIPELINE = ferrylm.compile.tir_pipeline.PIPELINE

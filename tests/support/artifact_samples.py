@@ -54,13 +54,17 @@ def weight_plan() -> WeightPlan:
 
 
 def library(file: FileEntry, target: str = "cpu-x86-64-v3", **changes: Any) -> Library:
+    kind, _, tier = target.partition("-")
     fields: dict[str, Any] = {
         "target": target,
-        "kind": "cpu",
+        "kind": kind,
+        "tier": tier,
         "preference": 10,
         "arithmetic": "f32",
         "file": file,
         "requires": Requirements("x86_64", ("avx2", "fma")),
+        "kernels": 0,
+        "device_code_bytes": 0,
         "parameters": (
             Parameter("final_norm", "float32", (64,), ("final_norm",), None),
             Parameter(
@@ -75,6 +79,7 @@ def library(file: FileEntry, target: str = "cpu-x86-64-v3", **changes: Any) -> L
         "prefill_chunk": 128,
         "row_tile": 4,
         "kv_dtype": "float16",
+        "kv_layout": "head_dim_major",
         "kv_page_multiple": 16,
         "workspace_bytes": 1 << 20,
     }

@@ -18,7 +18,7 @@ from ferrylm.errors import MemoryLimitError
 if TYPE_CHECKING:
     from ferrylm.cli.bench_report import Result, Subject
     from ferrylm.runtime.artifact import Artifact
-    from ferrylm.runtime.manifest import Library
+    from ferrylm.runtime.engine import Engine
 
 FORMATS = ("md", "json", "jsonl", "csv")
 
@@ -142,8 +142,9 @@ def run_bench(request: BenchRequest, output: Output) -> Iterator[Result]:
                     progress=progress,
                 )
             try:
-                subject = _subject(artifact, engine.library)
-                bandwidth_gb_s = _bandwidth(engine.threads, output)
+                subject = _subject(artifact, engine)
+                on_cpu = engine.library.kind == "cpu"
+                bandwidth_gb_s = _bandwidth(engine.threads, output) if on_cpu else None
                 for test in request.tests:
                     started = _now()
                     timing = measure(
@@ -174,7 +175,7 @@ def _write(output: Output, form: str, results: Iterator[Result]) -> None:
         output.json([bench_report.document(result) for result in results])
 
 
-def _subject(artifact: Artifact, library: Library) -> Subject:
+def _subject(artifact: Artifact, engine: Engine) -> Subject:
     from ferrylm import __version__
     from ferrylm.cli import traffic
     from ferrylm.cli.bench_report import Subject
@@ -182,7 +183,7 @@ def _subject(artifact: Artifact, library: Library) -> Subject:
     from ferrylm.cli.version import installed_version
     from ferrylm.runtime.cpu_features import host_cpu
 
-    manifest = artifact.manifest
+    manifest, library = artifact.manifest, engine.library
     return Subject(
         name=manifest.name,
         path=str(artifact.path),
@@ -190,6 +191,7 @@ def _subject(artifact: Artifact, library: Library) -> Subject:
         build=__version__,
         tvm=installed_version("apache-tvm") or "",
         cpu=host_cpu().model_name,
+        device="" if library.kind == "cpu" else engine.backend.description,
         backend=library.kind.upper(),
         target=library.target,
         arithmetic=library.arithmetic,
@@ -200,7 +202,7 @@ def _subject(artifact: Artifact, library: Library) -> Subject:
         parameters=traffic.parameter_count(manifest.weights.tensors),
         prefill_chunk=library.prefill_chunk,
         weight_bytes_per_token=traffic.weight_bytes_per_token(manifest, library),
-        kv_bytes_per_token=traffic.kv_bytes_per_token(manifest.model, library.kv_dtype),
+        kv_bytes_per_token=traffic.kv_bytes_per_token(manifest.model, library),
     )
 
 

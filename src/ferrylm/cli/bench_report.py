@@ -38,7 +38,8 @@ class Subject:
     build: str  # version of ferrylm
     tvm: str
     cpu: str
-    backend: str  # "CPU"
+    device: str  # GPU and driver; "" on the CPU
+    backend: str  # "CPU", "VULKAN"
     target: str
     arithmetic: str
     quantization: str
@@ -133,8 +134,11 @@ def markdown_tail(results: list[Result]) -> str:
         f"reads per token: {binary_size(subject.weight_bytes_per_token)} of weights + "
         f"{binary_size(subject.kv_bytes_per_token)} per token of context",
         f"cpu: {subject.cpu}",
-        f"measured read bandwidth (lower bound): {bandwidth or 'not measured'}",
     ]
+    if subject.device:
+        lines.append(f"device: {subject.device}")
+    else:
+        lines.append(f"measured read bandwidth (lower bound): {bandwidth or 'not measured'}")
     return "\n" + "\n".join(lines)
 
 
@@ -144,7 +148,7 @@ def document(result: Result) -> dict[str, object]:
     return {
         "build_commit": subject.build,
         "cpu_info": subject.cpu,
-        "gpu_info": "",
+        "gpu_info": subject.device,
         "backends": subject.backend,
         "model_filename": subject.path,
         "model_type": subject.label,

@@ -44,7 +44,8 @@ QUANTIZATIONS = ("q4f16", "q8f16", "q0f16", "q0f32")
     default="cpu",
     show_default=True,
     metavar="LIST",
-    help="Targets, separated by commas; cpu stands for every kind of CPU.",
+    help="Targets, separated by commas: cpu and vulkan stand for every kind of CPU and of Vulkan "
+    "device, all for everything.",
 )
 @click.option(
     "--arithmetic",
@@ -128,9 +129,9 @@ def _target_names(text: str) -> tuple[str, ...]:
 
 def _check_targets(names: tuple[str, ...]) -> None:
     """Refuse an unknown target before the source is opened, with the name it resembles."""
-    from ferrylm.schedules.cpu.profile import PROFILES
+    from ferrylm.compile.targets import known_targets
 
-    known = ["cpu", *(f"cpu-{name}" for name in PROFILES)]
+    known = known_targets()
     for name in names:
         if name not in known:
             raise UsageError(

@@ -12,12 +12,12 @@ from ferrylm.cli.memory_plan import MemoryPlan, plan_memory
 from ferrylm.cli.quantization_name import quantization_name
 from ferrylm.cli.traffic import parameter_count, stored_bytes
 from ferrylm.cli.units import binary_size, short_count
-from ferrylm.cli.version import installed_version
-from ferrylm.errors import NoLibraryError, UsageError
-from ferrylm.runtime.cpu_features import host_cpu
-from ferrylm.runtime.engine import DEFAULT_CONTEXT
+from ferrylm.errors import NoLibraryError
+from ferrylm.runtime.engine_plan import context_for
+from ferrylm.runtime.machine import this_machine
 from ferrylm.runtime.manifest import FileEntry, Library, Manifest
-from ferrylm.runtime.selection import Verdict, choose_library
+from ferrylm.runtime.requirements import describe_needs
+from ferrylm.runtime.selection import Verdict, choose_library, judge_libraries, wanted_kinds
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,6 +32,7 @@ class Report:
     files: tuple[tuple[str, FileEntry], ...]  # role, file
     memory: tuple[MemoryPlan, ...]  # one for each library
     chosen: str | None  # target of the library that runs here
+    device: str | None  # the GPU it runs on; None for the CPU
     problem: str | None  # why none does
     verdicts: tuple[Verdict, ...]
 
@@ -59,6 +60,7 @@ class Report:
             ],
             "selection": {
                 "chosen": self.chosen,
+                "device": self.device,
                 "problem": self.problem,
                 "verdicts": [asdict(verdict) for verdict in self.verdicts],
                 "rule": selection_rule(),
@@ -75,39 +77,26 @@ def describe(
     target: str | None,
 ) -> Report:
     """Judge every library for this machine and add up what each would take."""
-    context = _context(manifest, context_tokens)
-    host, tvm_version = host_cpu(), installed_version("apache-tvm")
-    chosen, problem = None, None
+    context = context_for(manifest, context_tokens)
+    machine = this_machine(wanted_kinds(manifest, device, target))
+    verdicts = judge_libraries(manifest, machine, device=device, target=target)
+    chosen = chosen_device = problem = None
     try:
-        selection = choose_library(
-            manifest, host, device=device, target=target, tvm_version=tvm_version
-        )
-        chosen, verdicts = selection.library.target, selection.verdicts
+        selection = choose_library(manifest, machine, device=device, target=target)
+        chosen = selection.library.target
+        chosen_device = selection.device.name if selection.device is not None else None
     except NoLibraryError as error:
-        problem, verdicts = error.found, ()  # its text has the reason for each library
+        problem = error.found
     return Report(
         path=path,
         manifest=manifest,
         files=_files(manifest),
         memory=tuple(plan_memory(manifest, lib, context) for lib in manifest.libraries),
         chosen=chosen,
+        device=chosen_device,
         problem=problem,
         verdicts=verdicts,
     )
-
-
-def _context(manifest: Manifest, asked: int | None) -> int:
-    """Return the context that the engine would take. Raises UsageError."""
-    longest = manifest.model.context_length
-    if asked is None:
-        return min(longest, DEFAULT_CONTEXT)
-    if asked > longest:
-        raise UsageError(
-            f"a context of {asked} tokens",
-            wanted=f"1 to {longest}, what the model was made for",
-            fix="choose one in this range",
-        )
-    return asked
 
 
 def selection_rule() -> str:
@@ -144,7 +133,8 @@ def show(report: Report, console: Console, *, explain: bool) -> None:
     console.print(_libraries_table(report))
     console.print(_memory_table(report))
     if report.chosen:
-        console.print(f"this machine runs {report.chosen}", soft_wrap=True)
+        on = f" on {report.device}" if report.device else ""
+        console.print(f"this machine runs {report.chosen}{on}", soft_wrap=True)
     else:
         console.print(f"this machine runs none: {report.problem}", soft_wrap=True)
     if explain:
@@ -181,14 +171,17 @@ def _files_table(report: Report) -> Table:
 
 
 def _libraries_table(report: Report) -> Table:
-    table = _table("target", "arithmetic", "machine", "needs", right=("preference",))
+    right = ("kernels", "device code", "preference")
+    table = _table("target", "arithmetic", "machine", "needs", right=right)
     for library in report.manifest.libraries:
-        needs = " ".join(library.requires.cpu_features) or "-"
+        on_gpu = library.kind != "cpu"
         table.add_row(
             library.target,
             library.arithmetic,
             library.requires.machine,
-            needs,
+            describe_needs(library),
+            str(library.kernels) if on_gpu else "-",
+            binary_size(library.device_code_bytes) if on_gpu else "-",
             str(library.preference),
         )
     return table

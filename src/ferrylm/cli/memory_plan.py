@@ -36,7 +36,7 @@ def plan_memory(manifest: Manifest, library: Library, context_tokens: int) -> Me
     return MemoryPlan(
         target=library.target,
         weights_bytes=sum(math.prod(p.shape) * ITEM_BYTES[p.dtype] for p in library.parameters),
-        kv_bytes_per_token=kv_bytes_per_token(manifest.model, library.kv_dtype),
+        kv_bytes_per_token=kv_bytes_per_token(manifest.model, library),
         context_tokens=context_tokens,
         workspace_bytes=library.workspace_bytes,
     )

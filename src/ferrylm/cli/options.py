@@ -24,12 +24,22 @@ context_option = click.option(
     type=click.IntRange(1),
     help="Tokens of context; default: the model's, at most 8192.",
 )
+
+
+def _checked_device(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
+    from ferrylm.runtime.devices import parse_device
+
+    return parse_device(text).text
+
+
 device_option = click.option(
     "--device",
-    type=click.Choice(["auto", "cpu", "vulkan", "cuda", "rocm"]),
+    metavar="KIND[:WHICH]",
+    callback=_checked_device,
     default="auto",
     show_default=True,
-    help="Kind of device to run on; never falls back to another.",
+    help="auto, cpu, vulkan, cuda or rocm, and which one: vulkan:1, vulkan:NAME. Never falls back "
+    "to another; auto takes a GPU before the CPU, and none in software.",
 )
 target_option = click.option("--target", help="Use the library for exactly this target.")
 

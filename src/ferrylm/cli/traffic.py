@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from ferrylm.runtime.kv_layout import token_numbers
 from ferrylm.runtime.manifest import Library, Manifest, ModelConfig, Parameter, TensorEntry
 from ferrylm.runtime.tensor_types import ITEM_BYTES
 
@@ -30,9 +31,10 @@ def parameter_count(tensors: Iterable[TensorEntry]) -> int:
     return count
 
 
-def kv_bytes_per_token(model: ModelConfig, kv_dtype: str) -> int:
+def kv_bytes_per_token(model: ModelConfig, library: Library) -> int:
     """Return the size of the keys and values of one position in all layers."""
-    return 2 * model.num_layers * model.num_kv_heads * model.head_dim * ITEM_BYTES[kv_dtype]
+    numbers = token_numbers(library.kv_layout, model.head_dim)
+    return 2 * model.num_layers * model.num_kv_heads * numbers * ITEM_BYTES[library.kv_dtype]
 
 
 def weight_bytes_per_token(manifest: Manifest, library: Library) -> int:

@@ -143,6 +143,10 @@ class Artifact:
         """
         return self._shards.read(name)
 
+    def read_tensor_part(self, name: str, start: int, buffer: memoryview) -> None:
+        """Fill a buffer with a stored tensor's bytes from `start` on. Raises as `read_tensor`."""
+        self._shards.read_part(name, start, buffer)
+
     def iterate_tensors(self) -> Iterator[tuple[str, npt.NDArray[np.generic]]]:
         """Yield all stored tensors in the manifest's order, while later shards are hashed."""
         return self._shards.iterate(_HASH_THREADS)

@@ -12,9 +12,19 @@ import numpy as np
 import numpy.typing as npt
 
 from ferrylm.runtime import golden_inputs as inputs
+from ferrylm.runtime.backends.base import Tensor
 from ferrylm.runtime.comparison import Comparison, compare
-from ferrylm.runtime.device_tensors import Array, aligned, aligned_zeros, as_array, as_tensor
+from ferrylm.runtime.device_tensors import Array, aligned_zeros
 from ferrylm.runtime.golden_format import KernelCase, KernelCheck, expected_values
+from ferrylm.runtime.kv_layout import (
+    key_shape,
+    key_slot,
+    put_key,
+    put_value,
+    take_key,
+    take_value,
+    value_shape,
+)
 from ferrylm.runtime.manifest import ModelConfig
 from ferrylm.runtime.replay_buffers import ReplayBuffers, spoil_outputs
 from ferrylm.runtime.rope import rope_tables
@@ -53,16 +63,20 @@ def replay_attention(
     where[: len(positions)] = positions
     context = min(model.context_length, max(lengths))
     tables = rope_tables(model.rope, model.head_dim, context, model.context_length)
-    tokens = buffers.tokens(np.zeros(len(qkv)), check.batch)
+    backend = buffers.backend
+    tokens = backend.upload(buffers.tokens(np.zeros(len(qkv)), check.batch))
+    fixed = [backend.upload(array) for array in (*tables, where, pages.tables)]
 
-    def call(x: npt.NDArray[np.float32], into: _Pages) -> Array:
+    def call(x: npt.NDArray[np.float32], into: _Pages) -> Tensor:
         activations = buffers.activations(x, check.batch, check.input_width)
-        inputs_ = (activations, *map(aligned, tables), where, into.tables, into.keys, into.values)
-        return as_array(function(as_tensor(tokens), *map(as_tensor, inputs_)))
+        keys, values = backend.upload(into.keys), backend.upload(into.values)
+        output = function(tokens, backend.upload(activations), *fixed, keys, values)
+        into.keys, into.values = backend.download(keys), backend.download(values)
+        return output
 
     before = pages.copy()
-    spoil_outputs(lambda: call(np.full_like(qkv, _LOUD), pages.copy()))
-    output = call(qkv, pages)[: len(positions), :heads_width]
+    spoil_outputs(backend, lambda: call(np.full_like(qkv, _LOUD), pages.copy()))
+    output = backend.download(call(qkv, pages))[: len(positions), :heads_width]
     stored = slice(0, len(positions)) if one_sequence else rows
     shape = (len(row_positions(case, model)), heads_width)
     wanted, tolerance = expected_values(case, check.expected, shape)
@@ -86,7 +100,7 @@ def row_positions(case: KernelCase, model: ModelConfig) -> list[int]:
 
 
 class _Pages:
-    """One layer's pages, laid out as `kv_pages.PagePool` has them."""
+    """One layer's pages, laid out as `page_storage.PageStorage` has them."""
 
     def __init__(
         self, case: KernelCase, model: ModelConfig, dtype: str, buffers: ReplayBuffers
@@ -100,10 +114,13 @@ class _Pages:
     def fill(self, sequences: list[int], starts: list[int], lengths: list[int]) -> None:
         """Give sequences pages for `lengths` tokens and write the `starts` tokens they hold."""
         heads, dim, size = self._model.num_kv_heads, self._model.head_dim, self._buffers.page_size
+        layout = self._buffers.kv_layout
         counts = [-(-length // size) for length in lengths]
         total = sum(counts) + _SPARE_PAGES
-        self.keys = self._buffers.zeros("pages", (total, heads, dim, size), self._dtype)
-        self.values = self._buffers.zeros("pages", (total, heads, size, dim), self._dtype)
+        shapes = [shape(layout, total, heads, dim, size) for shape in (key_shape, value_shape)]
+        self.keys, self.values = (
+            self._buffers.zeros("pages", shape, self._dtype) for shape in shapes
+        )
         self.keys[...] = _POISON
         self.values[...] = _POISON
         free = list(np.argsort(inputs.hashed(self._name + " pages", (total - 1,))) + 1)
@@ -114,8 +131,8 @@ class _Pages:
             values = inputs.past(self._name, "values", sequence, start, heads, dim)
             for token in range(start):
                 page, slot = self._place(row, token)
-                self.keys[page, :, :, slot] = keys[token]
-                self.values[page, :, slot, :] = values[token]
+                put_key(layout, self.keys, page, slot, keys[token])
+                put_value(self.values, page, slot, values[token])
 
     def copy(self) -> _Pages:
         """Return pages of the same content."""
@@ -126,25 +143,30 @@ class _Pages:
 
     def appended(self, what: str, owners: list[int], positions: list[int]) -> Array:
         """Return what lies at each row's position, and remember that it may have changed."""
-        found = []
+        found, layout, dim = [], self._buffers.kv_layout, self._model.head_dim
         for row, position in zip(owners, positions, strict=True):
             page, slot = self._place(row, position)
             self._slots.append((page, slot))
-            taken = self.keys[page, :, :, slot] if what == "keys" else self.values[page, :, slot, :]
+            if what == "keys":
+                taken = take_key(layout, self.keys, page, slot, dim)
+            else:
+                taken = take_value(self.values, page, slot, dim)
             found.append(taken.reshape(-1))
         return np.stack(found)
 
     def untouched(self, before: _Pages) -> Comparison:
         """Compare all slots but those that were appended to with what they held before."""
         for page, slot in self._slots:
-            self.keys[page, :, :, slot] = before.keys[page, :, :, slot]
+            where = key_slot(self._buffers.kv_layout, page, slot)
+            self.keys[where] = before.keys[where]
             self.values[page, :, slot, :] = before.values[page, :, slot, :]
         for what in ("keys", "values"):
             now, then = getattr(self, what), getattr(before, what)
             wrong = np.flatnonzero(now != then)
             if len(wrong):
-                where = ", ".join(str(int(i)) for i in np.unravel_index(int(wrong[0]), now.shape))
-                problem = f"{what} are written at [{where}], where no token was to be appended"
+                index = np.unravel_index(int(wrong[0]), now.shape)
+                place = ", ".join(str(int(i)) for i in index)
+                problem = f"{what} are written at [{place}], where no token was to be appended"
                 return Comparison(now.size, float("inf"), problem)
         return Comparison()
 

@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from ferrylm.runtime import golden_inputs as inputs
 from ferrylm.runtime.attention_replay import replay_attention
+from ferrylm.runtime.backends.base import Backend, Tensor
 from ferrylm.runtime.comparison import Comparison, compare
-from ferrylm.runtime.device_tensors import Array, aligned, as_array, as_tensor
+from ferrylm.runtime.device_tensors import Array
 from ferrylm.runtime.executable import Executable
 from ferrylm.runtime.golden_format import (
     Golden,
@@ -43,6 +44,7 @@ def replay_kernels(
     manifest: Manifest,
     library: Library,
     executable: Executable,
+    backend: Backend,
     golden: Golden,
     wanted: LibraryChecks,
     progress: ProgressCallback,
@@ -52,7 +54,7 @@ def replay_kernels(
     Raises ArtifactError for a check that contradicts itself or the model, LibraryMismatchError
     for a function that the library lacks.
     """
-    buffers = ReplayBuffers(library, executable)
+    buffers = ReplayBuffers(library, executable, backend)
     done, total = 0, len(wanted.checks)
     for case in golden.cases:
         packed: Packed = {}  # the weights of one case at a time
@@ -135,20 +137,21 @@ class _Replay:
         order = inputs.prototype_rows(case.name, matrix)[:outputs]
         x = inputs.activations(case.name + " x", case.rows, matrix.columns)[rows]
         if case.operation == "norm_linear":
-            extra = aligned(inputs.gains(case.name + " gain", matrix.columns))
+            extra = inputs.gains(case.name + " gain", matrix.columns)
         else:
             residual = inputs.plain(case.name + " residual", wanted.shape)[rows][:, order]
             extra = buffers.activations(residual, check.batch, check.residual_width)
-        tokens = as_tensor(buffers.tokens(np.zeros(len(x)), check.batch))
+        backend = buffers.backend
+        tokens = backend.upload(buffers.tokens(np.zeros(len(x)), check.batch))
+        beside = backend.upload(extra)
 
-        def call(activations: Array) -> Array:
-            found = self._function(tokens, *weights, as_tensor(activations), as_tensor(extra))
-            return as_array(found)
+        def call(activations: Array) -> Tensor:
+            return self._function(tokens, *weights, backend.upload(activations), beside)
 
         buffer = buffers.activations(x, check.batch, check.input_width)
         loud = buffers.activations(np.full_like(x, _LOUD), check.batch, check.input_width)
-        spoil_outputs(lambda: call(loud))
-        output = call(buffer)[: len(x), :outputs]
+        spoil_outputs(backend, lambda: call(loud))
+        output = backend.download(call(buffer))[: len(x), :outputs]
         return compare(output, wanted[rows][:, order], tolerance, "output")
 
     def _embed(self, matrix: GoldenMatrix, weights: list[Any], rows: slice) -> Comparison:
@@ -161,29 +164,30 @@ class _Replay:
         wanted, tolerance = expected_values(case, self.check.expected, shape)
         ids = inputs.tokens(case.name, case.rows, matrix.rows)
 
-        def call(chosen: npt.NDArray[np.int32]) -> Array:
-            found = self._function(as_tensor(self._buffers.tokens(chosen, batch)), *weights)
-            return as_array(found)
+        backend = self._buffers.backend
 
-        spoil_outputs(lambda: call(np.roll(ids, 1)[rows]))
-        output = call(ids[rows])[: len(ids[rows]), : matrix.columns]
+        def call(chosen: npt.NDArray[np.int32]) -> Tensor:
+            return self._function(backend.upload(self._buffers.tokens(chosen, batch)), *weights)
+
+        spoil_outputs(backend, lambda: call(np.roll(ids, 1)[rows]))
+        output = backend.download(call(ids[rows]))[: len(ids[rows]), : matrix.columns]
         return compare(output, wanted[rows], tolerance, "output")
 
     def _select_row(self, rows: slice) -> Comparison:
         case, check, buffers = self.case, self.check, self._buffers
         buffers.check_size("activations", (case.rows, case.width), "float32")
         x = inputs.activations(case.name + " x", case.rows, case.width)[rows]
-        buffer = as_tensor(buffers.activations(x, check.batch, check.input_width))
-        tokens = as_tensor(buffers.tokens(np.zeros(len(x)), check.batch))
+        backend = buffers.backend
+        buffer = backend.upload(buffers.activations(x, check.batch, check.input_width))
+        tokens = backend.upload(buffers.tokens(np.zeros(len(x)), check.batch))
         total = Comparison()
 
-        def call(row: int) -> Array:
-            index = as_tensor(aligned(np.array([row], np.int32)))
-            return as_array(self._function(tokens, buffer, index))
+        def call(row: int) -> Tensor:
+            return self._function(tokens, buffer, backend.upload(np.array([row], np.int32)))
 
         for row in (len(x) - 1, 0, len(x) // 2):
-            spoil_outputs(lambda: call(0))
+            spoil_outputs(backend, lambda: call(0))
             wanted = x[row : row + 1].astype(np.float64)
-            found = call(row)[:1, : case.width]
+            found = backend.download(call(row))[:1, : case.width]
             total = total.joined(compare(found, wanted, 1e-9, f"output for row {row}"))
         return total

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
-
 from ferrylm.errors import ContextOverflowError, UsageError
-from ferrylm.runtime.device_tensors import Arena, Array, aligned_bytes, aligned_zeros
-from ferrylm.runtime.manifest import ModelConfig
+
+_SMALLEST_TABLE = 8  # pages
 
 
 @dataclass
@@ -21,33 +19,25 @@ class Sequence:
     open: bool = True
 
 
-def pool_bytes(model: ModelConfig, kv_dtype: str, pages: int, page_size: int) -> int:
-    """Return the memory of the pools of all layers."""
-    token = 2 * model.num_kv_heads * model.head_dim * np.dtype(kv_dtype).itemsize
-    return model.num_layers * token * pages * page_size
+def page_count(page_size: int, context: int, sequences: int) -> int:
+    """Return the pages that so many sequences of a full context take."""
+    return sequences * -(-context // page_size)
 
 
 class PagePool:
-    """The pools of all layers and the pages that are free.
-
-    keys (pages, Hkv, D, page), values (pages, Hkv, page, D), one array of each a layer.
-    """
+    """The pages that are free and those that sequences hold; what is in them is `storage`'s."""
 
     def __init__(
-        self, model: ModelConfig, kv_dtype: str, page_size: int, context: int, sequences: int
+        self, page_size: int, context: int, sequences: int, clear: Callable[[int], None]
     ) -> None:
+        """`clear` zeroes a page that somebody had before."""
         self.page_size = page_size
         self.context = context
         self.max_sequences = sequences
+        self.pages = page_count(page_size, context, sequences)
         self._open = 0
-        count = sequences * -(-context // page_size)
-        heads, dim = model.num_kv_heads, model.head_dim
-        layers = range(model.num_layers)
-        key_shape, value_shape = (count, heads, dim, page_size), (count, heads, page_size, dim)
-        arena = Arena(2 * model.num_layers * aligned_bytes(key_shape, kv_dtype))
-        self.keys = [arena.take(key_shape, kv_dtype) for _ in layers]
-        self.values = [arena.take(value_shape, kv_dtype) for _ in layers]
-        self._free = list(range(count - 1, -1, -1))
+        self._clear = clear
+        self._free = list(range(self.pages - 1, -1, -1))
         self._used_before: set[int] = set()
 
     @property
@@ -92,19 +82,19 @@ class PagePool:
         self._free.extend(reversed(sequence.pages))
         sequence.pages.clear()
 
-    def block_tables(self, sequences: list[Sequence], rows: int) -> npt.NDArray[np.int32]:
-        """Return int32 (rows, W): each sequence's pages, then zeros; W fits the longest."""
-        width = max(1, *(len(sequence.pages) for sequence in sequences))
-        tables: Array = aligned_zeros((rows, width), "int32")
-        for row, sequence in enumerate(sequences):
-            tables[row, : len(sequence.pages)] = sequence.pages
-        return tables
+    def table_width(self, sequences: list[Sequence]) -> int:
+        """Return the width of a block table for these: a power of two, or all of the context.
+
+        So there are few widths, and a step that was recorded for one serves many.
+        """
+        longest = max(len(sequence.pages) for sequence in sequences)
+        width = 1 << max(_SMALLEST_TABLE.bit_length() - 1, (longest - 1).bit_length())
+        return min(width, max(longest, page_count(self.page_size, self.context, 1)))
 
     def _take(self) -> int:
         page = self._free.pop()
         if page in self._used_before:
             # A masked slot is multiplied by zero, and zero times an old infinity is no number.
-            for values in self.values:
-                values[page] = 0
+            self._clear(page)
         self._used_before.add(page)
         return page

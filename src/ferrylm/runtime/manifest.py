@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 FORMAT_NAME = "ferrylm-artifact"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
+KINDS = ("cpu", "vulkan", "cuda", "rocm")  # of devices
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,8 @@ class GenerationDefaults:
 class Parameter:
     """One device tensor of a library: `transform(*sources)` of canonical tensors.
 
-    `transform` names a destination-passing function of the library; None copies the one source.
+    `transform` names a destination-passing function of the library, whose arguments lie on the
+    device. None takes the bytes of the one source as they are, maybe as another dtype and shape.
     """
 
     name: str
@@ -120,28 +122,65 @@ class Parameter:
 
 
 @dataclass(frozen=True)
+class VulkanNeeds:
+    """What a Vulkan device must have, in Vulkan's own names."""
+
+    api_version: str  # 1.2
+    features: tuple[str, ...]  # members of VkPhysicalDevice*Features, and subgroupArithmetic, ...
+    subgroup_sizes: tuple[int, ...]  # kernels are compiled for these; the device must offer each
+    limits: dict[str, int]  # members of VkPhysicalDeviceLimits and the least value of each
+
+
+@dataclass(frozen=True)
+class CudaNeeds:
+    """What an NVIDIA GPU and its driver must be."""
+
+    architectures: tuple[str, ...]  # with machine code: sm_80, sm_90a
+    ptx: tuple[str, ...]  # compute_75: compiled by the driver for a newer chip
+    driver: str  # the least CUDA version of the driver: 13.0
+
+
+@dataclass(frozen=True)
+class RocmNeeds:
+    """What an AMD GPU must be."""
+
+    architectures: tuple[str, ...]  # with machine code: gfx942, gfx10-3-generic
+
+
+@dataclass(frozen=True)
 class Requirements:
-    """What a machine must have before a library may be opened."""
+    """What a machine must have before a library may be opened.
+
+    `machine` and `cpu_features` are about the host's part of the code, the one of the others
+    that the library's kind names about the device.
+    """
 
     machine: str  # platform.machine(): x86_64, aarch64
     cpu_features: tuple[str, ...]  # names of /proc/cpuinfo flags
+    vulkan: VulkanNeeds | None = None
+    cuda: CudaNeeds | None = None
+    rocm: RocmNeeds | None = None
 
 
 @dataclass(frozen=True)
 class Library:
     """One shared library: code for one target."""
 
-    target: str  # cpu-x86-64-v3, cpu-x86-64-v4-vnni, cpu-aarch64, ...
-    kind: str  # cpu; later vulkan, cuda, rocm
+    target: str  # KIND-TIER: cpu-x86-64-v3, vulkan-subgroup32-dot, ...
+    kind: str  # of the device: cpu, vulkan, cuda, rocm
+    tier: str  # which class of devices of that kind
     preference: int  # the runnable library with the highest one is taken
     arithmetic: str  # how activations are rounded: int8, int16, or f32, not at all
     file: FileEntry
     requires: Requirements
+    kernels: int  # functions of the device; 0 on a CPU
+    device_code_bytes: int  # of those kernels: SPIR-V, cubins, code objects; 0 on a CPU
     parameters: tuple[Parameter, ...]
     decode_batches: tuple[int, ...]  # batch sizes with a decode function of their own
     prefill_chunk: int  # tokens at most in one prefill call
     row_tile: int  # a prefill call takes a multiple of so many rows, some of them padding
     kv_dtype: str
+    kv_layout: str  # see kv_layout.py
     kv_page_multiple: int  # the page size must be a multiple of this many tokens
     workspace_bytes: int  # activations at the largest step
 

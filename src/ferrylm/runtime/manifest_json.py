@@ -39,6 +39,12 @@ def from_json(value: JsonValue) -> Manifest:
             wanted=f"format_version {FORMAT_VERSION}",
             fix="update ferrylm, or compile the model again with this version",
         )
+    if version < FORMAT_VERSION:
+        raise ArtifactError(
+            f"manifest.json: format_version is {version}, of an older ferrylm",
+            wanted=f"format_version {FORMAT_VERSION}",
+            fix="compile the model again with this version",
+        )
     fields = {k: item for k, item in value.items() if k not in ("format", "format_version")}
     manifest = cast(Manifest, decode(Manifest, fields, ""))
     check_manifest(manifest)

@@ -1,4 +1,7 @@
-"""Activations and weights of the golden vectors, in memory as a library takes them."""
+"""Activations and weights of the golden vectors, in memory as a library takes them.
+
+Arrays are on the host; `backend` brings them to the device and results back.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ferrylm.runtime import golden_inputs as inputs
-from ferrylm.runtime.device_tensors import Array, aligned, aligned_zeros, as_tensor
+from ferrylm.runtime.backends.base import Backend
+from ferrylm.runtime.device_tensors import Array, aligned_zeros, array_bytes
 from ferrylm.runtime.executable import Executable
 from ferrylm.runtime.golden_format import GoldenMatrix, PackedTensor, refused
 from ferrylm.runtime.manifest import Library
@@ -24,8 +28,9 @@ _PAGE_SIZE = 32
 class ReplayBuffers:
     """Makes the arguments of a library's functions, none larger than the model itself."""
 
-    def __init__(self, library: Library, executable: Executable) -> None:
+    def __init__(self, library: Library, executable: Executable, backend: Backend) -> None:
         self._row_tile, self._executable = library.row_tile, executable
+        self.backend, self.kv_layout = backend, library.kv_layout
         self.page_size = max(_PAGE_SIZE, library.kv_page_multiple)
         self._limit_bytes = parameter_bytes(library) + _SPARE_BYTES
 
@@ -78,22 +83,31 @@ class ReplayBuffers:
                 raise refused(
                     f"the parameter {parameter.suffix[:80]!a}", "one of " + ", ".join(known)
                 )
-            target = self.zeros("a parameter", parameter.shape, parameter.dtype)
-            source = aligned(inputs.canonical(name, matrix, parameter.suffix))
-            if parameter.transform is None:
-                target[...] = source
-            else:
-                transform = self._executable.transform(parameter.transform)
-                transform(as_tensor(source), as_tensor(target))
-            packed.append(as_tensor(target))
+            self.check_size("a parameter", parameter.shape, parameter.dtype)
+            packed.append(self._packed(inputs.canonical(name, matrix, parameter.suffix), parameter))
         return packed
 
+    def _packed(self, canonical: Array, parameter: PackedTensor) -> Any:
+        if parameter.transform is None:
+            content = np.ascontiguousarray(canonical).reshape(-1).view(np.uint8)
+            wanted = array_bytes(parameter.shape, parameter.dtype)
+            if content.nbytes != wanted:
+                raise refused(f"a parameter of {wanted} bytes", f"{content.nbytes}, as its source")
+            return self.backend.upload(content.view(parameter.dtype).reshape(parameter.shape))
+        target = self.backend.upload(self.zeros("a parameter", parameter.shape, parameter.dtype))
+        source = self.backend.upload(canonical)
+        self._executable.transform(parameter.transform)(source, target)
+        self.backend.synchronize()  # the source must not be freed before
+        return target
 
-def spoil_outputs(call: Callable[[], Array]) -> None:
+
+def spoil_outputs(backend: Backend, call: Callable[[], Any]) -> None:
     """Call a function and overwrite what it gave with NaN, until all its memory had its turn.
 
     The next call gets the same memory, so that what it forgets to write shows. A virtual machine
     holds one output until its next call, so two pieces of memory take turns.
     """
     for _ in range(3):
-        call()[...] = np.nan
+        output = call()
+        shape = tuple(int(size) for size in output.shape)
+        backend.overwrite(output, np.full(shape, np.nan, np.float32))

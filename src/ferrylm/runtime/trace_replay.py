@@ -27,6 +27,7 @@ _OWN_TOKENS = 11  # of a model without a trace: some row tiles of prefill, and a
 def replay_trace(
     artifact: Artifact,
     library: Library,
+    device: str,
     golden: Golden,
     tolerance: TraceTolerance,
     threads: int | None,
@@ -40,6 +41,7 @@ def replay_trace(
     tokens = _tokens(model, trace)
     engine = open_engine(
         artifact,
+        device=device,
         target=library.target,
         threads=threads,
         context_length=len(tokens),

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 from ferrylm.errors import TokenizerError
 from ferrylm.runtime.artifact import Artifact
-from ferrylm.runtime.cpu_features import host_cpu
-from ferrylm.runtime.executable import Executable, use_threads
+from ferrylm.runtime.backends import open_backend
+from ferrylm.runtime.executable import Executable
 from ferrylm.runtime.golden_format import Golden, LibraryChecks
 from ferrylm.runtime.golden_json import MAX_GOLDEN_BYTES, parse_golden
 from ferrylm.runtime.kernel_replay import replay_kernels
-from ferrylm.runtime.manifest import Library
+from ferrylm.runtime.machine import choose_here
 from ferrylm.runtime.progress import ProgressCallback, ignore_progress
-from ferrylm.runtime.selection import choose_library
+from ferrylm.runtime.selection import Selection
 from ferrylm.runtime.tokenizer import load_tokenizer
 from ferrylm.runtime.trace_replay import replay_trace
 
@@ -50,11 +50,12 @@ def verify(
     NoLibraryError, MemoryLimitError, IntegrityError, UsageError.
     """
     manifest = artifact.manifest
-    library = choose_library(manifest, host_cpu(), device=device, target=target).library
+    selection, machine = choose_here(manifest, device=device, target=target)
     if manifest.golden is None:
         return [Check("golden data", False, "the artifact has none: compile the model again")]
     golden = read_golden(artifact)
-    return list(_checks(artifact, golden, library, threads, progress))
+    cores = min(machine.host.physical_cores, len(os.sched_getaffinity(0)))
+    return list(_checks(artifact, golden, selection, threads or cores, progress))
 
 
 def read_golden(artifact: Artifact) -> Golden:
@@ -70,10 +71,11 @@ def read_golden(artifact: Artifact) -> Golden:
 def _checks(
     artifact: Artifact,
     golden: Golden,
-    library: Library,
-    threads: int | None,
+    selection: Selection,
+    threads: int,
     progress: ProgressCallback,
 ) -> Iterator[Check]:
+    library = selection.library
     if artifact.manifest.tokenizer is not None:
         yield _tokenizer_check(artifact)
     found = [entry for entry in golden.libraries if entry.target == library.target]
@@ -81,16 +83,40 @@ def _checks(
         yield Check(f"library {library.target}", False, "the golden data does not cover it")
         return
     wanted: LibraryChecks = found[0]
-    executable = Executable(artifact, library)
-    use_threads(threads or min(host_cpu().physical_cores, len(os.sched_getaffinity(0))))
-    for name, problem, detail in replay_kernels(
-        artifact.manifest, library, executable, golden, wanted, progress
-    ):
-        yield Check(name, problem is None, f"{library.target}: {problem or detail}")
+    where = _place(selection)
+    backend = open_backend(selection.device, threads)
+    try:
+        with backend.calling():
+            for name, problem, detail in replay_kernels(
+                artifact.manifest,
+                library,
+                Executable(artifact, library, backend),
+                backend,
+                golden,
+                wanted,
+                progress,
+            ):
+                yield Check(name, problem is None, f"{where}: {problem or detail}")
+    finally:
+        backend.close()
     for name, problem, detail in replay_trace(
-        artifact, library, golden, wanted.trace, threads, progress
+        artifact, library, _request(selection), golden, wanted.trace, threads, progress
     ):
-        yield Check(name, problem is None, f"{library.target}: {problem or detail}")
+        yield Check(name, problem is None, f"{where}: {problem or detail}")
+
+
+def _place(selection: Selection) -> str:
+    """Name the library, and the device and driver of a GPU."""
+    device = selection.device
+    if device is None:
+        return selection.library.target
+    return f"{selection.library.target} on {device.name} (driver {device.driver})"
+
+
+def _request(selection: Selection) -> str:
+    """Return the text that asks for the chosen device once more."""
+    device = selection.device
+    return "cpu" if device is None else f"{device.kind}:{device.index}"
 
 
 def _tokenizer_check(artifact: Artifact) -> Check:

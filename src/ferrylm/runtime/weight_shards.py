@@ -51,25 +51,25 @@ class WeightShards:
 
         Raises IntegrityError, and ArtifactError for a name that is not stored.
         """
-        tensor = self._tensors.get(name)
-        if tensor is None or tensor.file is None:
-            raise ArtifactError(
-                f"the tensor {name[:80]!a} is not stored",
-                wanted="a tensor that the manifest places in a file",
-                fix="ask for a tensor of weights.tensors, and make random weights from their seed",
-            )
-        shard = self._shard(tensor.file)
-        place = shard.header.tensors[name]
+        tensor = self._stored(name)
         array = np.empty(tensor.shape, dtype=np.dtype(tensor.dtype))
+        self.read_part(name, 0, memoryview(array.reshape(-1).view(np.uint8).data))
+        return array
+
+    def read_part(self, name: str, start: int, buffer: memoryview) -> None:
+        """Fill a buffer with the bytes of a tensor from `start` on. Raises as `read`."""
+        file = self._stored(name).file
+        assert file is not None, "a stored tensor has a file"
+        shard = self._shard(file)
+        place = shard.header.tensors[name]
+        assert 0 <= start <= start + len(buffer) <= place.size_bytes, "a part of the tensor"
         try:
-            target = memoryview(array.reshape(-1).view(np.uint8).data)
-            whole = read_exactly(shard.fd, target, place.offset)
+            whole = read_exactly(shard.fd, buffer, place.offset + start)
             changed = not whole or _stamp(shard.fd) != shard.stamp
         except OSError as problem:
             raise unreadable(shard.entry, problem) from None
         if changed:
             raise _changed(shard.entry)
-        return array
 
     def iterate(self, hash_threads: int) -> Iterator[tuple[str, npt.NDArray[np.generic]]]:
         """Yield all stored tensors in the manifest's order; shards ahead are hashed meanwhile."""
@@ -93,6 +93,16 @@ class WeightShards:
         """Close all shards."""
         while self._open:
             os.close(self._open.popitem()[1].fd)
+
+    def _stored(self, name: str) -> TensorEntry:
+        tensor = self._tensors.get(name)
+        if tensor is None or tensor.file is None:
+            raise ArtifactError(
+                f"the tensor {name[:80]!a} is not stored",
+                wanted="a tensor that the manifest places in a file",
+                fix="ask for a tensor of weights.tensors, and make random weights from their seed",
+            )
+        return tensor
 
     def _shard(self, index: int) -> _Shard:
         with self._locks[index]:
