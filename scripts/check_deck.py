@@ -52,6 +52,8 @@ def write_listings(reports: Sequence[LibraryReport], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for report in reports:
         for kernel in report.kernels:
+            if not kernel.assembly:
+                continue
             name = f"{report.library}-{kernel.name}-{kernel.subgroup}.s".replace("/", "_")
             (folder / name).write_text(kernel.assembly)
 
@@ -81,6 +83,8 @@ def main() -> int:
     if asked.listing:
         write_listings(reports, asked.listing)
     problems = [] if asked.no_budgets else violations(reports, budgets)
+    if not any(kernel.statistics for report in reports for kernel in report.kernels):
+        problems.append(f"no kernel of {asked.path} runs on {asked.family}")
     if asked.json:
         print(json.dumps({"libraries": [*map(document, reports)], "problems": problems}, indent=2))
         return 1 if problems else 0

@@ -56,8 +56,13 @@ class Budgets:
         return replace(kernel, loop_weights=budget.loop_weights)
 
     def violations(self, kernel: CompiledKernel) -> list[str]:
-        """Return what is wrong with a kernel, a sentence each; nothing if it keeps its budget."""
+        """Return what is wrong with a kernel, a sentence each; nothing if it keeps its budget.
+
+        A kernel that the family refuses costs nothing there.
+        """
         budget, found = self.of(kernel.name), kernel.statistics
+        if kernel.refusal:
+            return []
         if budget is None:
             return ["no budget names it"]
         if found is None:

@@ -78,12 +78,12 @@ def compile_kernels(kernels: Sequence[Kernel], family: Family) -> list[CompiledK
     runnable = [pair for pair in wanted if _refusal(*pair, family) is None]
     lines = dict.fromkeys(_request(*pair) for pair in runnable)
     answers = dict(zip(lines, _compile_all(family.name, list(lines)), strict=True))
-    rows = []
-    for kernel, width in wanted:
-        refusal = _refusal(kernel, width, family)
-        answer = {"problem": refusal} if refusal else answers[_request(kernel, width)]
-        rows.append(_row(kernel, width, answer))
-    return rows
+    return [
+        _row(kernel, width, answers[_request(kernel, width)])
+        if (refusal := _refusal(kernel, width, family)) is None
+        else CompiledKernel(kernel.name, width, None, refusal=refusal)
+        for kernel, width in wanted
+    ]
 
 
 def _widths(kernel: Kernel, family: Family) -> tuple[int, ...]:

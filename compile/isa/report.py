@@ -47,6 +47,7 @@ def _kernel_document(kernel: CompiledKernel) -> dict[str, object]:
         "name": kernel.name,
         "subgroup": kernel.subgroup,
         "problem": kernel.problem,
+        "refusal": kernel.refusal,
         "statistics": asdict(kernel.statistics) if kernel.statistics else None,
         "loop_weights": kernel.loop_weights,
         "lane_weights": kernel.lane_weights,

@@ -39,12 +39,16 @@ class ShaderStatistics:
 
 @dataclass(frozen=True)
 class CompiledKernel:
-    """A kernel at one subgroup width: its statistics, or why there are none."""
+    """A kernel at one subgroup width: its statistics, or why there are none.
+
+    `refusal` says why no runtime would start it on this family, `problem` what went wrong.
+    """
 
     name: str
     subgroup: int
     statistics: ShaderStatistics | None
     problem: str | None = None
+    refusal: str | None = None
     loop_weights: int | None = None
     lane_weights: int | None = None
     assembly: str = ""

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from ferrylm.cli.units import binary_size
-
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -18,9 +16,10 @@ if TYPE_CHECKING:
 
 FAMILY = "vangogh"  # the Steam Deck's GPU; scripts/check_deck.py takes others
 
+_COLUMNS = 130
 _NUMBERS = (
-    "subgroup", "VGPRs", "SGPRs", "spills", "scratch", "shared", "subgroups/SIMD",
-    "instructions", "loop", "weights", "per weight", "with the rest",
+    "width", "VGPRs", "SGPRs", "spills", "scratch", "shared", "waves", "instr.", "loop", "weights",
+    "per weight", "overall",
 )  # fmt: skip
 
 
@@ -36,23 +35,34 @@ def isa_reports(artifact: Path) -> list[LibraryReport]:
 
 
 def show_isa(reports: Iterable[LibraryReport], console: Console) -> None:
-    """Print a table for each library."""
+    """Print a table for each library, and below it why kernels are missing from it."""
+    # A terminal breaks lines that are too long; rich would leave columns out.
+    console.width = max(console.width, _COLUMNS)
     reports = list(reports)
     if not reports:
         console.print("\nno library here has Vulkan kernels", soft_wrap=True)
     for report in reports:
         console.print(f"\n{report.library} on {report.device}", soft_wrap=True)
-        console.print(kernels_table(report.kernels))
-        for kernel in report.kernels:
-            if kernel.problem:
-                text = f"{kernel.name}, subgroup {kernel.subgroup}: {kernel.problem}"
-                console.print(text, soft_wrap=True)
+        if any(kernel.statistics for kernel in report.kernels):
+            console.print(kernels_table(report.kernels))
+        for problem, names in _problems(report.kernels).items():
+            which = names[0] if len(names) == 1 else f"{len(names)} kernels"
+            console.print(f"{which}: {problem}", soft_wrap=True)
+
+
+def _problems(kernels: Iterable[CompiledKernel]) -> dict[str, list[str]]:
+    """Return problem -> the kernels that have it."""
+    found: dict[str, list[str]] = {}
+    for kernel in kernels:
+        if said := kernel.problem or kernel.refusal:
+            found.setdefault(said, []).append(kernel.name)
+    return found
 
 
 def kernels_table(kernels: Iterable[CompiledKernel]) -> Table:
     """Return what the driver says of kernels, a row for each that was compiled."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("kernel", overflow="fold")
+    table.add_column("kernel", overflow="fold", min_width=16)
     for name in _NUMBERS:
         table.add_column(name, justify="right", no_wrap=True)
     for kernel in kernels:
@@ -70,8 +80,8 @@ def _numbers(kernel: CompiledKernel) -> list[str]:
         str(found.vector_registers),
         str(found.scalar_registers),
         str(found.spills),
-        binary_size(found.scratch_bytes),
-        binary_size(found.shared_bytes),
+        str(found.scratch_bytes),
+        str(found.shared_bytes),
         str(found.subgroups_per_simd),
         str(found.instructions),
         str(found.hot_loop.instructions) if found.hot_loop else "-",

@@ -80,6 +80,10 @@ def test_a_kernel_whose_lanes_decode_few_weights_is_not_judged_by_them() -> None
     assert problems(replace(KERNEL, lane_weights=100), budget) != []
 
 
+def test_a_kernel_that_the_family_refuses_exceeds_nothing() -> None:
+    assert problems(replace(KERNEL, statistics=None, refusal="needs shaderFloat64")) == []
+
+
 def test_the_first_budget_that_matches_counts() -> None:
     strict, loose = replace(BUDGET, max_vector_registers=8), replace(BUDGET, pattern="*")
     assert Budgets("vangogh", (strict, loose)).of("matvec_q4") == strict

@@ -92,7 +92,7 @@ def test_a_kernel_that_the_family_cannot_run_says_why_and_the_others_are_compile
     family = Family("vangogh", "a test", (32, 64), frozenset({"shaderInt64"}))
     needy = Kernel("needy", wide.spirv, 32, 16, ("shaderInt64", "cooperativeMatrix"))
     rows = compile_kernels([narrow, needy, wide], family)
-    assert [row.problem for row in rows] == [
+    assert [row.refusal for row in rows] == [
         "subgroups of 8 do not exist here, only 32 to 64", "needs shaderInt64", None,
     ]  # fmt: skip
     assert rows[2].statistics is not None
