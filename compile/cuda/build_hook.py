@@ -17,6 +17,7 @@ import tvm_ffi
 from tvm import IRModule
 
 from ferrylm.compile.cuda.bodies import split_bodies
+from ferrylm.compile.cuda.launch_order import allow_overlap
 from ferrylm.compile.cuda.operation_names import rename_operations
 from ferrylm.compile.cuda.prelude import prelude
 from ferrylm.errors import CompileError, FerryError
@@ -72,20 +73,21 @@ def read_sources(code: bytes) -> dict[str, str]:
 
 def _build(original: Any, module: Any, target: Any) -> Any:
     sources: dict[str, str] = {}
-    general = None
+    kernels_for_all = None
     with _sources_only():
         for body, kernels in split_bodies(module).items():
             renamed, names = _rename(kernels)
             if body:
                 generated = original(renamed, target).inspect_source("cuda")
-                sources[body] = prelude(names) + str(generated)
+                sources[body] = prelude(names) + allow_overlap(str(generated))
             else:
-                general = renamed, names
-        assert general is not None, "there is always a general body"
-        renamed, names = general
+                kernels_for_all = renamed, names
+        assert kernels_for_all is not None, "there is always a general body"
+        renamed, names = kernels_for_all
 
         def encode(code: str, _target: Any) -> str:
-            return json.dumps({_MARK: {"": prelude(names) + code, **sources}})
+            general = prelude(names) + allow_overlap(code)
+            return json.dumps({_MARK: {"": general, **sources}})
 
         with _postprocess(encode):
             return original(renamed, target)

@@ -32,9 +32,12 @@ def template(result: str, name: str, parameters: str, statements: str) -> str:
     return "template <class T> " + function(result, name, parameters, statements)
 
 
-def assembly(text: str, operands: str = "", *, keep: bool = False) -> str:
-    """Return a PTX statement; `keep` forbids to move or drop it."""
-    ordered = ' : "memory"' if keep else ""
-    volatile = "volatile " if keep else ""
-    outputs = operands or (" : : " if keep else "")
-    return f'asm {volatile}("{text}"{outputs}{ordered});'
+def assembly(text: str, operands: str = "", *, memory: bool = False, order: bool = False) -> str:
+    """Return a PTX statement.
+
+    One that `order` is given keeps its place among others of the kind; one that touches `memory`
+    keeps it among all reads and writes too.
+    """
+    volatile = "volatile " if memory or order else ""
+    clobber = f'{operands or " : : "} : "memory"' if memory else operands
+    return f'asm {volatile}("{text}"{clobber});'

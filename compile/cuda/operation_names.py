@@ -1,4 +1,4 @@
-"""Calls of `ferrylm.NAME` in device functions: which there are, under names that C allows."""
+"""Calls of `ferrylm.NAME` in device functions, put into a form that TVM prints as CUDA C++."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from ferrylm.compile.cuda.operations import OPERATIONS, PREFIX
 from ferrylm.errors import CompileError
 
 _CALLS = ("tirx.call_extern", "tirx.call_pure_extern")
+# Prints the call as it is; call_extern would be taken apart for vectors, element by element.
+_PLAIN_CALL = "tirx.cuda.func_call"
+_BARRIER = "tirx.tvm_storage_sync"  # TVM prints nothing for the scope "warp"
 
 
 def rename_operations(function: Any) -> tuple[Any, frozenset[str]]:
-    """Return a PrimFunc whose calls are of `ferrylm_NAME`, and the names without prefix.
+    """Return a PrimFunc that calls `ferrylm_NAME`, and the names without prefix.
 
-    Raises CompileError for a name that `operations.py` does not have.
+    Raises CompileError for a name that operations.py does not have.
     """
     found: set[str] = set()
 
     def rename(call: Any) -> Any:
-        if getattr(call.op, "name", "") not in _CALLS:
+        name, arguments = _operation(call)
+        if name is None:
             return call
-        callee = call.args[0]
-        if not isinstance(callee, ir.StringImm) or not callee.value.startswith(PREFIX):
-            return call
-        name = callee.value[len(PREFIX) :]
         found.add(name)
-        arguments = [ir.StringImm("ferrylm_" + name), *list(call.args)[1:]]
-        return ir.Call(call.op, arguments, ret_ty=call.ty)
+        callee = ir.StringImm("ferrylm_" + name)
+        return ir.Call(_PLAIN_CALL, [callee, *arguments, ir.StringImm("")], ret_ty=call.ty)
 
     renamed = tvm_ffi.structural_map(function, (ir.Call, rename))
     unknown = sorted(found - set(OPERATIONS))
@@ -40,3 +40,16 @@ def rename_operations(function: Any) -> tuple[Any, frozenset[str]]:
             fix="give it a body in compile/cuda/operations.py",
         )
     return renamed, frozenset(found)
+
+
+def _operation(call: Any) -> tuple[str | None, list[Any]]:
+    operator = getattr(call.op, "name", "")
+    arguments = list(call.args)
+    if not arguments or not isinstance(arguments[0], ir.StringImm):
+        return None, []
+    first = arguments[0].value
+    if operator in _CALLS and first.startswith(PREFIX):
+        return first[len(PREFIX) :], arguments[1:]
+    if operator == _BARRIER and first == "warp":
+        return "subgroup_barrier", []
+    return None, []

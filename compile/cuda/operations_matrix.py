@@ -59,7 +59,7 @@ MATRIX = (
                   "uint4 v; "
                   + assembly("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];",
                          ' : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)'
-                         ' : "r"(ferrylm_shared(row))', keep=True)
+                         ' : "r"(ferrylm_shared(row))', memory=True)
                   + " return v;"),
         effect=True,
     ),

@@ -1,0 +1,117 @@
+"""A library for NVIDIA GPUs: the model's kernels as machine code of several architectures."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tvm
+
+from ferrylm.compile.cuda.architectures import (
+    DEFAULT_ARCHITECTURES,
+    Architecture,
+    parse_architectures,
+)
+from ferrylm.compile.cuda.build_hook import ahead_of_time
+from ferrylm.compile.cuda.nvrtc import Report
+from ferrylm.compile.cuda.packing import CudaPacker, FatBinary
+from ferrylm.compile.cuda.toolkit import VERSION
+from ferrylm.compile.gpu_pipeline import PIPELINE
+from ferrylm.compile.library import BuiltLibrary, ModelPlan, TargetTraits, trace_model
+from ferrylm.compile.link import link_shared
+from ferrylm.runtime.manifest import CudaNeeds, Requirements
+from ferrylm.schedules.gpu.kernels import GpuKernels
+from ferrylm.schedules.gpu.profile import GpuProfile
+
+TIER = "sm75"  # the least that its general bodies ask for
+_PREFERENCE = 100
+_KV_DTYPE = "float16"
+_HOST_MACHINE = "x86_64"
+_HOST = {"kind": "llvm", "mtriple": "x86_64-unknown-linux-gnu", "mcpu": "x86-64"}
+_SHARED_BYTES = 48 << 10  # of a workgroup that asks for no more; CUDA C++ Programming Guide
+_PROFILE = GpuProfile("sm75", "cuda", 32, dot=True, shared_bytes=_SHARED_BYTES)
+
+
+@dataclass(frozen=True)
+class CudaJob:
+    """The CUDA library of a model."""
+
+    plan: ModelPlan
+    architectures: tuple[str, ...] = DEFAULT_ARCHITECTURES
+
+    @property
+    def target(self) -> str:
+        """Return the library's name."""
+        return f"cuda-{TIER}"
+
+    def run(self) -> BuiltLibrary:
+        """Build it. Raises CompileError, UsageError."""
+        return build_cuda_library(self.plan, parse_architectures(self.architectures))
+
+
+def cuda_target() -> Any:
+    """Return the TVM target of general bodies, with its host."""
+    description = {
+        "kind": "cuda",
+        "arch": "sm_75",
+        "max_threads_per_block": 1024,
+        "max_shared_memory_per_block": _SHARED_BYTES,
+        "thread_warp_size": 32,
+    }
+    return tvm.target.Target(description, host=tvm.target.Target(_HOST))
+
+
+def build_cuda_library(
+    plan: ModelPlan, architectures: Sequence[Architecture], report: Report | None = None
+) -> BuiltLibrary:
+    """Compile the model; `report` is called after each architecture. Raises CompileError."""
+    arithmetic = plan.arithmetic if plan.arithmetic in _PROFILE.arithmetics else "f32"
+    plan = replace(plan, kv_dtype=_KV_DTYPE, arithmetic=arithmetic)
+    traced = trace_model(plan, GpuKernels(_PROFILE, arithmetic, plan.attention_shape))
+    with ahead_of_time():
+        executable = traced.lower(cuda_target(), PIPELINE)
+    code, built = export_cuda_library(executable, architectures, report)
+    needs = cuda_needs(tuple(built.size_bytes))
+    traits = TargetTraits(
+        kind="cuda",
+        tier=TIER,
+        preference=_PREFERENCE,
+        arithmetic=arithmetic,
+        requires=Requirements(_HOST_MACHINE, (), cuda=needs),
+        kernels=len(built.kernels),
+        device_code_bytes=sum(built.size_bytes.values()),
+    )
+    return traced.library(code, traits)
+
+
+def export_cuda_library(
+    executable: Any, architectures: Sequence[Architecture], report: Report | None = None
+) -> tuple[bytes, FatBinary]:
+    """Return the shared library of what `ahead_of_time` built, and its device code.
+
+    Raises CompileError.
+    """
+    packer = CudaPacker(architectures, _HOST_MACHINE, report=report)
+
+    def link(output: str, objects: list[str], **_options: object) -> None:
+        link_shared(Path(output), [Path(name) for name in objects], _HOST_MACHINE)
+
+    with tempfile.TemporaryDirectory(prefix="ferrylm-") as folder:
+        path = Path(folder) / "library.so"
+        executable.export_library(
+            str(path), fcompile=link, fpack_imports=packer, workspace_dir=folder
+        )
+        assert packer.built is not None, "the packer raises where it finds no kernels"
+        return path.read_bytes(), packer.built
+
+
+def cuda_needs(architectures: Sequence[Architecture]) -> CudaNeeds:
+    """Return what a machine must have to run code of these architectures."""
+    return CudaNeeds(
+        architectures=tuple(arch.name for arch in architectures if not arch.ptx),
+        ptx=tuple(arch.name for arch in architectures if arch.ptx),
+        driver=f"{VERSION[0]}.{VERSION[1]}",
+    )
