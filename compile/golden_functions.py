@@ -89,11 +89,13 @@ class RecordingKernels:
         self._note(operation, x)
         return self.recorded.norm_linear(rows, x, gain, weight, eps, epilogue)
 
-    def linear(self, rows: Any, x: Tensor, weight: Any, residual: Tensor) -> Tensor:
+    def linear(
+        self, rows: Any, x: Tensor, weight: Any, residual: Tensor, next_gain: Any = None
+    ) -> Tensor:
         """Apply the matrix and add the residual."""
         operation = Operation("linear", rows.count, self._golden_matrix(weight), "residual")
         self._note(operation, x, residual)
-        return self.recorded.linear(rows, x, weight, residual)
+        return self.recorded.linear(rows, x, weight, residual, next_gain)
 
     def rope_attention(
         self, rows: Any, qkv: Tensor, step: Any, keys: Tensor, values: Tensor

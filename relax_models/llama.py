@@ -60,14 +60,19 @@ class Layer(nn.Module):  # type: ignore[misc]
         self.gate_up = kernels.matrix(storage[f"{name}.gate_up"], pairs=True)
         self.down = kernels.matrix(storage[f"{name}.down"])
 
-    def forward(self, x: Tensor, step: Step, keys: Tensor, values: Tensor) -> Tensor:
-        """Return x (M, padded(H)) after the layer; keys and values are this layer's pages."""
+    def forward(
+        self, x: Tensor, step: Step, keys: Tensor, values: Tensor, next_gain: Tensor
+    ) -> Tensor:
+        """Return x (M, padded(H)) after the layer; keys and values are this layer's pages.
+
+        `next_gain` is the gain of the norm that comes after it: kernels may begin with that.
+        """
         kernels, eps, rows = self.kernels, self.config.norm_eps, step.rows
         qkv = kernels.norm_linear(rows, x, self.attention_norm, self.qkv, eps, "plain")
         h = kernels.rope_attention(rows, qkv, step, keys, values)
-        x = kernels.linear(rows, h, self.attention_out, x)
+        x = kernels.linear(rows, h, self.attention_out, x, self.feed_forward_norm)
         h = kernels.norm_linear(rows, x, self.feed_forward_norm, self.gate_up, eps, "swiglu")
-        return kernels.linear(rows, h, self.down, x)
+        return kernels.linear(rows, h, self.down, x, next_gain)
 
 
 class Llama(nn.Module):  # type: ignore[misc]
@@ -86,8 +91,9 @@ class Llama(nn.Module):  # type: ignore[misc]
 
     def _hidden(self, step: Step) -> Tensor:
         x = self.kernels.embed(step.rows, step.tokens, self.embedding)
+        gains = [*(layer.attention_norm for layer in self.layers), self.final_norm]
         for i, layer in enumerate(self.layers):
-            x = layer(x, step, step.keys[i], step.values[i])
+            x = layer(x, step, step.keys[i], step.values[i], gains[i + 1])
         return x
 
     def _logits(self, rows: Any, x: Tensor) -> Tensor:

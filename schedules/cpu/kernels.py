@@ -113,8 +113,16 @@ class CpuKernels:
 
         return self._matmul(rows, f"norm_{epilogue}", make, [x, gain], weight, epilogue, [])
 
-    def linear(self, rows: Rows, x: Tensor, weight: Matrix, residual: Tensor) -> Tensor:
-        """Apply the matrix and add the residual."""
+    def linear(
+        self,
+        rows: Rows,
+        x: Tensor,
+        weight: Matrix,
+        residual: Tensor,
+        next_gain: Tensor | None = None,
+    ) -> Tensor:
+        """Apply the matrix and add the residual; `next_gain` makes no difference here."""
+        del next_gain
 
         def make() -> Any:
             product = self._scheduled_matmul(rows, weight.fmt, "residual")

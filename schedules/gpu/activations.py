@@ -1,14 +1,13 @@
 # mypy: disable-error-code="untyped-decorator,no-untyped-def,valid-type"
-"""RMSNorm and quantization of activations, on GPUs.
+"""Quantization and RMSNorm of activations, on GPUs.
 
-computes  norm      y[m, k] = x[m, k] / sqrt(mean(x[m]^2) + eps) * gain[k]
-          quantize  per group of 32: scale = max|v| / L, value = round(v / scale), half to even
+computes  quantize  v = x * gain, or x; per group of 32: scale = max|v| / L,
+                    value = round(v / scale), half to even
                     int8   L = 127, the code is the value
                     int16  L = 127 * 254 + 126, value = 254 * first code + second code
+          norm      y[m, k] = x[m, k] / sqrt(mean(x[m]^2) + eps) * gain[k]
 shapes    x float32 (M, padded(H)); gain float32 (H,); codes and terms as in layout.py
-mapping   workgroup  a row
-          lane       4 columns at a time, 8 lanes a group
-traffic   x once or twice (the second time from the cache)
+mapping   quantize  lane  4 columns, 8 lanes a group;  norm  workgroup  a row
 """
 
 from __future__ import annotations
@@ -22,31 +21,10 @@ from ferrylm.schedules.gpu.layout import GROUP, RADIX, groups, padded
 from ferrylm.schedules.gpu.operations import clustered_add, clustered_max, subgroup_add
 from ferrylm.schedules.gpu.signature import without
 
-COLUMNS = 4  # of a lane at a time
+COLUMNS = 4  # of a lane
 LANES = GROUP // COLUMNS  # of a group
 # Of a quantized value, by its number of codes; at 127.5 * RADIX the first code would round to 128.
-_LARGEST = {1: 127, 2: 127 * RADIX + 126}
-
-
-@T.inline
-def sum_of_squares(x, m, thread, width, threads, subgroup, partial, total):  # noqa: D103
-    total[0] = T.float32(0)
-    for i in T.serial((width + threads * COLUMNS - 1) // (threads * COLUMNS)):
-        for j in T.unroll(COLUMNS):
-            if (i * threads + thread) * COLUMNS + j < width:
-                total[0] = (
-                    total[0]
-                    + x[m, (i * threads + thread) * COLUMNS + j]
-                    * x[m, (i * threads + thread) * COLUMNS + j]
-                )
-    total[0] = subgroup_add(total[0])
-    if threads > subgroup:
-        if thread % subgroup == 0:
-            partial[thread // subgroup] = total[0]
-        T.tvm_storage_sync("shared")
-        total[0] = T.float32(0)
-        for s in T.unroll(threads // subgroup):
-            total[0] = total[0] + partial[s]
+LARGEST = {1: 127, 2: 127 * RADIX + 126}
 
 
 def _packed(values: Any) -> Any:
@@ -58,9 +36,10 @@ def _packed(values: Any) -> Any:
 
 
 @T.inline
-def quantize_columns(values, m, chunk, chunks, codes, terms, parts):  # noqa: D103
+def quantize_columns(values, squares, m, chunk, stored, codes, terms, parts):  # noqa: D103
     # Magnitudes as bits: they order as floats do, with infinity and then NaN above all numbers, so
     # that a value that is not finite reaches the scale. A comparison of floats would drop NaN.
+    # All lanes of a subgroup take part; those that are not `stored` have zeros.
     largest = T.alloc_buffer((1,), "int32", scope="local")
     factor = T.alloc_buffer((2,), "float32", scope="local")
     rounded = T.alloc_buffer((COLUMNS,), "int32", scope="local")
@@ -74,7 +53,7 @@ def quantize_columns(values, m, chunk, chunks, codes, terms, parts):  # noqa: D1
     largest[0] = clustered_max(largest[0], LANES)
     factor[0] = T.reinterpret(largest[0], dtype="float32")
     # A group of zeros has scale 0; the guard keeps its codes 0 instead of NaN.
-    factor[1] = T.float32(_LARGEST[parts]) / T.max(factor[0], T.float32(1e-30))
+    factor[1] = T.float32(LARGEST[parts]) / T.max(factor[0], T.float32(1e-30))
     for j in T.unroll(COLUMNS):
         rounded[j] = T.cast(T.nearbyint(values[j] * factor[1]), "int32")
     if parts == 2:
@@ -82,28 +61,31 @@ def quantize_columns(values, m, chunk, chunks, codes, terms, parts):  # noqa: D1
             high[j] = T.cast(
                 T.nearbyint(T.cast(rounded[j], "float32") * T.float32(1 / RADIX)), "int32"
             )
-        if chunk < chunks:
+        if stored:
             codes[m, chunk % LANES // 4, chunk // LANES, chunk % 4] = _packed(high)
-            for j in T.unroll(COLUMNS):
-                high[j] = rounded[j] - high[j] * RADIX
+        for j in T.unroll(COLUMNS):
+            high[j] = rounded[j] - high[j] * RADIX
+        if stored:
             codes[m, 2 + chunk % LANES // 4, chunk // LANES, chunk % 4] = _packed(high)
     else:
-        if chunk < chunks:
+        if stored:
             codes[m, chunk % LANES // 4, chunk // LANES, chunk % 4] = _packed(rounded)
     largest[0] = clustered_add(rounded[0] + rounded[1] + rounded[2] + rounded[3], LANES)
-    if chunk % LANES == 0 and chunk < chunks:
+    squares[0] = clustered_add(squares[0], LANES)
+    if stored and chunk % LANES == 0:
         terms[m, chunk // LANES, 0] = T.reinterpret(
-            factor[0] * T.float32(1 / _LARGEST[parts]), dtype="uint32"
+            factor[0] * T.float32(1 / LARGEST[parts]), dtype="uint32"
         )
         terms[m, chunk // LANES, 1] = T.reinterpret(largest[0], dtype="uint32")
+        terms[m, chunk // LANES, 2] = T.reinterpret(squares[0], dtype="uint32")
+        terms[m, chunk // LANES, 3] = T.uint32(0)
 
 
 def quantize(
-    rows: Rows, width: int, parts: int, threads: int, subgroup: int, eps: float | None = None
+    rows: Rows, width: int, parts: int, threads: int, subgroup: int, *, gained: bool
 ) -> Any:
-    """Return the PrimFunc (x, [gain], codes, terms); with `eps` it applies RMSNorm first."""
-    extent, wide, normed = rows.symbol(), padded(width), eps is not None
-    g = groups(width)
+    """Return the PrimFunc (x, [gain], codes, terms)."""
+    extent, wide, g = rows.symbol(), padded(width), groups(width)
     chunks = g * LANES
 
     @T.prim_func(s_tir=True, private=True)
@@ -111,32 +93,40 @@ def quantize(
         T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": subgroup})
         x = T.match_buffer(px, (extent, wide), "float32")
         codes = T.match_buffer(pcodes, (extent, 2 * parts, g, 4), "uint32")
-        terms = T.match_buffer(pterms, (extent, g, 2), "uint32")
-        for m in T.thread_binding(extent, thread="blockIdx.x"):
-            for thread in T.thread_binding(threads, thread="threadIdx.x"):
-                values = T.alloc_buffer((COLUMNS,), "float32", scope="local")
-                factor = T.alloc_buffer((1,), "float32", scope="local")
-                if normed:
-                    partial = T.alloc_buffer((threads // subgroup,), "float32", scope="shared")
-                    sum_of_squares(x, m, thread, width, threads, subgroup, partial, factor)
-                    factor[0] = T.float32(1) / T.sqrt(
-                        factor[0] * T.float32(1 / width) + T.float32(eps)
-                    )
-                # All lanes take part in the subgroup's operations, also those beyond the row.
-                for i in T.serial((chunks + threads - 1) // threads):
+        terms = T.match_buffer(pterms, (extent, g, 4), "uint32")
+        for m in T.thread_binding(extent, thread="blockIdx.y"):
+            for block in T.thread_binding((chunks + threads - 1) // threads, thread="blockIdx.x"):
+                for thread in T.thread_binding(threads, thread="threadIdx.x"):
+                    values = T.alloc_buffer((COLUMNS,), "float32", scope="local")
+                    squares = T.alloc_buffer((1,), "float32", scope="local")
+                    chunk = T.meta_var(block * threads + thread)
+                    squares[0] = T.float32(0)
                     for j in T.unroll(COLUMNS):
                         values[j] = T.float32(0)
-                        if (i * threads + thread) * COLUMNS + j < width:
-                            values[j] = x[m, (i * threads + thread) * COLUMNS + j]
-                            if normed:
-                                values[j] = (
-                                    values[j]
-                                    * factor[0]
-                                    * gain[(i * threads + thread) * COLUMNS + j]
-                                )
-                    quantize_columns(values, m, i * threads + thread, chunks, codes, terms, parts)
+                        if chunk * COLUMNS + j < width:
+                            values[j] = x[m, chunk * COLUMNS + j]
+                            squares[0] = squares[0] + values[j] * values[j]
+                            if gained:
+                                values[j] = values[j] * gain[chunk * COLUMNS + j]
+                    quantize_columns(values, squares, m, chunk, chunk < chunks, codes, terms, parts)
 
-    return func if normed else without(func, ["gain"])
+    return func if gained else without(func, ["gain"])
+
+
+@T.inline
+def sum_of_squares(x, m, thread, width, threads, subgroup, partial, total):  # noqa: D103
+    total[0] = T.float32(0)
+    for i in T.serial((width + threads - 1) // threads):
+        if i * threads + thread < width:
+            total[0] = total[0] + x[m, i * threads + thread] * x[m, i * threads + thread]
+    total[0] = subgroup_add(total[0])
+    if threads > subgroup:
+        if thread % subgroup == 0:
+            partial[thread // subgroup] = total[0]
+        T.tvm_storage_sync("shared")
+        total[0] = T.float32(0)
+        for s in T.unroll(threads // subgroup):
+            total[0] = total[0] + partial[s]
 
 
 def norm(rows: Rows, width: int, threads: int, subgroup: int, eps: float) -> Any:

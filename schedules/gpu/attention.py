@@ -20,6 +20,7 @@ from typing import Any
 from tvm.script import tirx as T
 
 from ferrylm.schedules.cpu.rows import Rows
+from ferrylm.schedules.gpu.activations import COLUMNS, quantize_columns
 from ferrylm.schedules.gpu.attention_blocks import (
     MASKED,
     add_stripes,
@@ -30,7 +31,8 @@ from ferrylm.schedules.gpu.attention_blocks import (
     weigh_values,
 )
 from ferrylm.schedules.gpu.attention_plan import VALUE_VECTOR, AttentionPlan
-from ferrylm.schedules.gpu.layout import KEY_VECTOR, padded
+from ferrylm.schedules.gpu.layout import KEY_VECTOR, groups, padded
+from ferrylm.schedules.gpu.signature import without
 
 __all__ = ["decode_attention", "merge_attention", "prefill_attention"]
 
@@ -220,9 +222,27 @@ def store_partial(out, output, largest, total, task, chunk, thread, plan):
         out[task, chunk, thread, plan.head_dim + 1] = total[thread]
 
 
-def merge_attention(batch: int, plan: AttentionPlan) -> Any:
-    """Return the PrimFunc (partial, positions, out) that joins the chunks of each head, in order.
+@T.inline
+def merge_column(merged, partial, first_task, column, count, j, plan):
+    sums = T.alloc_buffer((4,), "float32", scope="local")
+    task = T.meta_var(first_task + column // plan.head_dim // plan.heads)
+    row = T.meta_var(column // plan.head_dim % plan.heads)
+    sums[0] = T.float32(MASKED)
+    sums[1] = T.float32(0)
+    sums[2] = T.float32(0)
+    for c in T.serial(count):
+        sums[0] = T.max(sums[0], partial[task, c, row, plan.head_dim])
+    for c in T.serial(count):
+        sums[3] = T.exp(partial[task, c, row, plan.head_dim] - sums[0])
+        sums[1] = sums[1] + sums[3] * partial[task, c, row, column % plan.head_dim]
+        sums[2] = sums[2] + sums[3] * partial[task, c, row, plan.head_dim + 1]
+    merged[j] = sums[1] / T.max(sums[2], T.float32(1e-30))
 
+
+def merge_attention(batch: int, plan: AttentionPlan, threads: int, parts: int = 0) -> Any:
+    """Return the PrimFunc (partial, positions, out or codes and terms): joins the chunks in order.
+
+    out is float32; with `parts` it is quantized to codes and terms instead, as layout.py has them.
     The number of chunks of the partial results is a size variable of its own.
     """
     shape, head_dim, kv_heads, heads = (
@@ -231,44 +251,45 @@ def merge_attention(batch: int, plan: AttentionPlan) -> Any:
         plan.shape.num_kv_heads,
         plan.heads,
     )
-    width = padded(shape.num_heads * head_dim)
+    outputs = shape.num_heads * head_dim
+    width, g = padded(outputs), groups(outputs)
+    quads = width // COLUMNS
 
     @T.prim_func(s_tir=True, private=True)
-    def func(ppartial: T.handle, ppositions: T.handle, pout: T.handle):
-        T.func_attr({"tirx.noalias": True})
+    def func(
+        ppartial: T.handle, ppositions: T.handle, pout: T.handle, pcodes: T.handle,
+        pterms: T.handle,
+    ):  # fmt: skip
+        T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": plan.subgroup})
         chunks = T.int32()
         partial = T.match_buffer(
             ppartial, (batch * kv_heads, chunks, heads, head_dim + 2), "float32"
         )
         positions = T.match_buffer(ppositions, (batch,), "int32")
         out = T.match_buffer(pout, (batch, width), "float32")
+        codes = T.match_buffer(pcodes, (batch, 2 * max(parts, 1), g, 4), "uint32")
+        terms = T.match_buffer(pterms, (batch, g, 4), "uint32")
         for m in T.thread_binding(batch, thread="blockIdx.y"):
-            for head in T.thread_binding(shape.num_heads, thread="blockIdx.x"):
-                for thread in T.thread_binding(plan.threads, thread="threadIdx.x"):
-                    sums = T.alloc_buffer((3,), "float32", scope="local")
-                    count = T.meta_var((positions[m] + plan.chunk) // plan.chunk)
-                    task = T.meta_var(m * kv_heads + head // heads)
-                    row = T.meta_var(head % heads)
-                    for i in T.serial((head_dim + plan.threads - 1) // plan.threads):
-                        d = T.meta_var(i * plan.threads + thread)
-                        if d < head_dim:
-                            sums[0] = T.float32(MASKED)
-                            sums[1] = T.float32(0)
-                            sums[2] = T.float32(0)
-                            for c in T.serial(count):
-                                sums[0] = T.max(sums[0], partial[task, c, row, head_dim])
-                            for c in T.serial(count):
-                                weigh_chunk(sums, partial, task, c, row, d, head_dim)
-                            out[m, head * head_dim + d] = sums[1] / T.max(sums[2], T.float32(1e-30))
-                    if head == 0:
-                        zero_padding(out, m, 1, thread, plan, width)
+            for block in T.thread_binding((quads + threads - 1) // threads, thread="blockIdx.x"):
+                for thread in T.thread_binding(threads, thread="threadIdx.x"):
+                    merged = T.alloc_buffer((COLUMNS,), "float32", scope="local")
+                    squares = T.alloc_buffer((1,), "float32", scope="local")
+                    quad = T.meta_var(block * threads + thread)
+                    squares[0] = T.float32(0)
+                    for j in T.unroll(COLUMNS):
+                        merged[j] = T.float32(0)
+                        if quad * COLUMNS + j < outputs:
+                            merge_column(
+                                merged, partial, m * kv_heads, quad * COLUMNS + j,
+                                T.truncdiv(positions[m] + plan.chunk, plan.chunk), j, plan,
+                            )  # fmt: skip
+                    if parts > 0:
+                        quantize_columns(
+                            merged, squares, m, quad, quad < quads, codes, terms, parts
+                        )
+                    else:
+                        if quad < quads:
+                            for j in T.unroll(COLUMNS):
+                                out[m, quad * COLUMNS + j] = merged[j]
 
-    return func
-
-
-@T.inline
-def weigh_chunk(sums, partial, task, chunk, row, d, head_dim):
-    weight = T.alloc_buffer((1,), "float32", scope="local")
-    weight[0] = T.exp(partial[task, chunk, row, head_dim] - sums[0])
-    sums[1] = sums[1] + weight[0] * partial[task, chunk, row, d]
-    sums[2] = sums[2] + weight[0] * partial[task, chunk, row, head_dim + 1]
+    return without(func, ["pout"] if parts else ["pcodes", "pterms"])

@@ -1,12 +1,12 @@
 """The GPU kernels as the model calls them: each method emits calls of scheduled functions.
 
-The interface is that of schedules/cpu/kernels.py. A function here may hold several launches, with
-what lies between them as its own memory.
+The interface is that of schedules/cpu/kernels.py, but an activation may be `Prepared`: a kernel
+quantizes its results for the product that follows, so that a layer of a decode step is seven
+launches: qkv; RoPE and append; attention; merge; output projection; gate and up; down.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from tvm.relax.frontend import nn
@@ -18,7 +18,8 @@ from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu import activations, attention, embedding, rope
 from ferrylm.schedules.gpu.attention_plan import BLOCK, AttentionPlan, queries_that_fit
 from ferrylm.schedules.gpu.layout import WeightFormat, groups, padded
-from ferrylm.schedules.gpu.matvec import matvec
+from ferrylm.schedules.gpu.matvec import Product, matvec
+from ferrylm.schedules.gpu.prepared import Prepared, plain
 from ferrylm.schedules.gpu.profile import GpuProfile
 from ferrylm.schedules.gpu.tiles import ROW_TILE, attention_tile, matvec_tile, row_threads
 
@@ -43,12 +44,6 @@ class Matrix(nn.Module):  # type: ignore[misc]
         return {}
 
 
-@dataclass(frozen=True)
-class _Quantized:
-    codes: Tensor
-    terms: Tensor
-
-
 class GpuKernels:
     """The kernels of one device profile; `arithmetic` is that of grouped weights."""
 
@@ -58,6 +53,7 @@ class GpuKernels:
 
     def __init__(self, profile: GpuProfile, arithmetic: str, shape: AttentionShape) -> None:
         self.profile, self.arithmetic, self.shape = profile, arithmetic, shape
+        self._parts = {"int8": 1, "int16": 2, "f32": 0}[arithmetic]
         self._cache: dict[tuple[object, ...], Any] = {}
 
     def matrix(self, storage: MatrixStorage, *, pairs: bool = False) -> Matrix:
@@ -96,62 +92,99 @@ class GpuKernels:
         return self._call(rows, "embed", make, [tokens, *table.tensors()], out)
 
     def norm_linear(
-        self, rows: Rows, x: Tensor, gain: Tensor, weight: Matrix, eps: float, epilogue: str
-    ) -> Tensor:
-        """Apply RMSNorm, then the matrix, then the epilogue plain or swiglu."""
+        self, rows: Rows, x: Any, gain: Tensor, weight: Matrix, eps: float, epilogue: str
+    ) -> Any:
+        """Apply RMSNorm, then the matrix, then the epilogue plain or swiglu.
+
+        The result of swiglu is Prepared where the arithmetic is an integer one.
+        """
         width, fmt = weight.fmt.columns, weight.fmt
-        threads = row_threads(self.profile, width)
-        if fmt.integer:
-            activation = self._quantize(rows, x, gain, width, fmt.parts, eps)
-        else:
-            out = nn.Tensor.placeholder((x.shape[0], padded(width)), "float32")
+        if not fmt.integer:
+            out = nn.Tensor.placeholder((plain(x).shape[0], padded(width)), "float32")
+            threads = row_threads(self.profile, width)
             make = lambda: activations.norm(rows, width, threads, self.profile.subgroup, eps)  # noqa: E731
-            activation = [self._call(rows, f"norm_{width}", make, [x, gain], out)]
-        return self._matvec(rows, activation, weight, epilogue, [])
+            normed = self._call(rows, f"norm_{width}", make, [plain(x), gain], out)
+            return self._matvec(rows, Product(rows, fmt, epilogue), [normed], weight)
+        prepared = self._prepare(rows, x, gain, width)
+        parts = self._parts if epilogue == "swiglu" else 0
+        product = Product(rows, fmt, epilogue, eps, parts)
+        return self._matvec(rows, product, [prepared.codes, prepared.terms], weight)
 
-    def linear(self, rows: Rows, x: Tensor, weight: Matrix, residual: Tensor) -> Tensor:
-        """Apply the matrix and add the residual."""
-        activation = [x]
-        if weight.fmt.integer:
-            activation = self._quantize(rows, x, None, weight.fmt.columns, weight.fmt.parts, None)
-        return self._matvec(rows, activation, weight, "residual", [residual])
-
-    def _quantize(
+    def linear(
         self,
         rows: Rows,
-        x: Tensor,
-        gain: Tensor | None,
-        width: int,
-        parts: int,
-        eps: float | None,
-    ) -> list[Tensor]:
-        m, g = x.shape[0], groups(width)
-        out = [
-            nn.Tensor.placeholder((m, 2 * parts, g, 4), "uint32"),
-            nn.Tensor.placeholder((m, g, 2), "uint32"),
-        ]
+        x: Any,
+        weight: Matrix,
+        residual: Any,
+        next_gain: Tensor | None = None,
+    ) -> Any:
+        """Apply the matrix and add the residual.
+
+        `next_gain` is the gain of the norm that comes next; with it the result may be Prepared.
+        """
+        fmt, m = weight.fmt, plain(residual)
+        if not fmt.integer:
+            return self._matvec(rows, Product(rows, fmt, "residual"), [plain(x)], weight, [m])
+        prepared = self._prepare(rows, x, None, fmt.columns)
+        parts = 0 if next_gain is None else self._parts
+        product = Product(rows, fmt, "residual", None, parts, gained=parts > 0)
+        inputs = [prepared.codes, prepared.terms]
+        return self._matvec(rows, product, inputs, weight, [m], next_gain)
+
+    def _prepare(self, rows: Rows, x: Any, gain: Tensor | None, width: int) -> Prepared:
+        """Return x quantized for a product, by a kernel of its own unless its maker did it."""
+        if isinstance(x, Prepared):
+            if x.gain is not gain:
+                raise ValueError("activations were prepared for another norm")
+            return x
         threads, subgroup = row_threads(self.profile, width), self.profile.subgroup
-        make = lambda: activations.quantize(rows, width, parts, threads, subgroup, eps)  # noqa: E731
-        name = f"{'' if eps is None else 'norm_'}quantize_{width}"
+        gained = gain is not None
+
+        def make() -> Any:
+            return activations.quantize(rows, width, self._parts, threads, subgroup, gained=gained)
+
+        name = f"quantize_{'gained_' if gained else ''}{width}"
         args = [x] if gain is None else [x, gain]
-        found = self._call(rows, name, make, args, out)
-        return [found[0], found[1]]
+        found = self._call(rows, name, make, args, self._quantized(x.shape[0], width))
+        return Prepared(found[0], found[1], x, gain)
+
+    def _quantized(self, m: Any, width: int) -> list[Tensor]:
+        return [
+            nn.Tensor.placeholder((m, 2 * self._parts, groups(width), 4), "uint32"),
+            nn.Tensor.placeholder((m, groups(width), 4), "uint32"),
+        ]
 
     def _matvec(
-        self, rows: Rows, activation: list[Tensor], weight: Matrix, epilogue: str, extra: list[Any]
-    ) -> Tensor:
-        fmt = weight.fmt
-        outputs = padded(fmt.rows // 2 if epilogue == "swiglu" else fmt.rows)
-        out = nn.Tensor.placeholder((activation[0].shape[0], outputs), "float32")
-        tile = matvec_tile(self.profile, fmt, rows.tile)
-        make = lambda: matvec(rows, fmt, epilogue, tile, self.profile.subgroup)  # noqa: E731
-        name = f"matvec_{epilogue}_{fmt.tag}_{fmt.rows}x{fmt.columns}"
-        return self._call(rows, name, make, [*activation, *weight.tensors(), *extra], out)
+        self,
+        rows: Rows,
+        product: Product,
+        activation: list[Tensor],
+        weight: Matrix,
+        residual: list[Tensor] | None = None,
+        gain: Tensor | None = None,
+    ) -> Any:
+        fmt, m = product.fmt, activation[0].shape[0]
+        tile = matvec_tile(self.profile, product)
+        out: list[Tensor] = []
+        if product.kept:
+            out.append(nn.Tensor.placeholder((m, padded(product.outputs)), "float32"))
+        if product.parts:
+            out += self._quantized(m, product.outputs)
+        gains = [gain] if product.gained else []
+        args = [*activation, *weight.tensors(), *(residual or []), *gains]
+        make = lambda: matvec(product, tile, self.profile.subgroup)  # noqa: E731
+        tags = f"{'normed_' if product.eps is not None else ''}{product.epilogue}"
+        name = f"{tags}{'_prepared' if product.parts else ''}_{fmt.tag}_{fmt.rows}x{fmt.columns}"
+        found = self._call(rows, name, make, args, out if len(out) > 1 else out[0])
+        if not product.parts:
+            return found
+        x = found[0] if product.kept else None
+        return Prepared(found[len(out) - 2], found[len(out) - 1], x, gain)
 
     def rope_attention(
         self, rows: Rows, qkv: Tensor, step: Any, keys: Tensor, values: Tensor
-    ) -> Tensor:
-        """Rotate, append keys and values to their pages, attend; float32 (M, padded(Hq * D))."""
+    ) -> Any:
+        """Rotate, append keys and values to their pages, attend; rows of padded(Hq * D)."""
         shape, m = self.shape, qkv.shape[0]
         prefill = rows.count is None
         suffix = "prefill" if prefill else f"batch{rows.count}"
@@ -166,32 +199,34 @@ class GpuKernels:
         )
         return self._attention(rows, found[2], found[0], found[1], step)
 
-    def _attention(self, rows: Rows, q: Tensor, keys: Tensor, values: Tensor, step: Any) -> Tensor:
+    def _attention(self, rows: Rows, q: Tensor, keys: Tensor, values: Tensor, step: Any) -> Any:
         shape, m = self.shape, q.shape[0]
         prefill = rows.count is None
         tile = attention_tile(self.profile, shape.head_dim, prefill=prefill)
         queries = queries_that_fit(shape, tile, ROW_TILE) if prefill else 1
         plan = AttentionPlan(shape, tile, self.profile.subgroup, queries)
-        out = nn.Tensor.placeholder((m, padded(shape.num_heads * shape.head_dim)), "float32")
+        width = shape.num_heads * shape.head_dim
+        out = nn.Tensor.placeholder((m, padded(width)), "float32")
         args = [q, keys, values, step.block_tables, step.positions]
-        if prefill:
+        if rows.count is None:
             make = lambda: attention.prefill_attention(rows, plan)  # noqa: E731
             return self._call(rows, "attention", make, args, out)
-        assert rows.count is not None, "prefill was handled above"
-        batch = rows.count
-        width, page = step.block_tables.shape[1], keys.shape[3]
-        chunks = attention.chunks_of(width, page, plan.chunk)
+        batch, parts = rows.count, self._parts
+        chunks = attention.chunks_of(step.block_tables.shape[1], keys.shape[3], plan.chunk)
         partial = nn.Tensor.placeholder(
             (batch * shape.num_kv_heads, chunks, shape.query_heads, shape.head_dim + 2), "float32"
         )
         make = lambda: attention.decode_attention(batch, plan)  # noqa: E731
         partial = self._call(rows, "attention", make, args, partial)
-        make = lambda: attention.merge_attention(batch, plan)  # noqa: E731
-        return self._call(rows, "merge_attention", make, [partial, step.positions], out)
+        threads = min(64, row_threads(self.profile, width))
+        make = lambda: attention.merge_attention(batch, plan, threads, parts)  # noqa: E731
+        merged = self._quantized(m, width) if parts else out
+        found = self._call(rows, "merge_attention", make, [partial, step.positions], merged)
+        return Prepared(found[0], found[1]) if parts else found
 
-    def select_row(self, rows: Rows, x: Tensor, row: Tensor, width: int) -> Tensor:
+    def select_row(self, rows: Rows, x: Any, row: Tensor, width: int) -> Tensor:
         """Return row `row[0]` of x as (1, padded(width))."""
         out = nn.Tensor.placeholder((1, padded(width)), "float32")
         threads = row_threads(self.profile, width)
         make = lambda: embedding.select_row(rows, width, threads)  # noqa: E731
-        return self._call(rows, "select_row", make, [x, row], out)
+        return self._call(rows, "select_row", make, [plain(x), row], out)

@@ -13,9 +13,12 @@ Gate and up of a SwiGLU are rows 0 .. N / 2 and N / 2 .. N of one matrix.
 
 Activations are rows of float32, `padded(K)` wide, zeros beyond K. Quantized ones are words
 uint32 (M, 2P, G, 4): codes of part p of half h of a group's columns at index 2p + h, so that lanes
-that hold neighbouring groups read neighbouring 16 bytes; and terms uint32 (M, G, 2): the bits of a
-float32 scale, and the int32 sum of the group's values. A value is its code (int8, P = 1), or RADIX
-times the first code plus the second (int16, P = 2), as on CPUs.
+that hold neighbouring groups read neighbouring 16 bytes; and terms uint32 (M, G, 4) of a group:
+the bits of a float32 scale, the int32 sum of its values, the bits of a float32 sum of squares, 0.
+A value is its code (int8, P = 1), or RADIX times the first code plus the second (int16, P = 2), as
+on CPUs. Where a norm follows, what is quantized is x times the norm's gain, and the squares are
+those of x: whoever multiplies has all squares of a row at the end and scales its results by
+1 / sqrt(mean square + eps).
 
 Pages of attention hold keys as (P, Hkv, ceil(D / 8), page, 8), so that a lane reads 16 bytes of its
 own token beside its neighbour's, and values as (P, Hkv, page, padded(D, 8)).

@@ -7,10 +7,12 @@ from typing import Any
 
 from tvm.script import tirx as T
 
-from ferrylm.schedules.cpu.rows import Rows
-from ferrylm.schedules.gpu.layout import WeightFormat, groups, padded
-from ferrylm.schedules.gpu.matvec_grid import MatvecTile, grid_of, load_group, store
+from ferrylm.schedules.gpu.layout import groups, padded
+from ferrylm.schedules.gpu.matvec_epilogue import store
+from ferrylm.schedules.gpu.matvec_grid import MatvecGrid, MatvecTile, Product
+from ferrylm.schedules.gpu.matvec_integer import load_group
 from ferrylm.schedules.gpu.operations import fma
+from ferrylm.schedules.gpu.signature import without
 
 
 @T.inline
@@ -52,15 +54,14 @@ def multiply_floats(weight, values, terms, totals, sums, r, m, columns, fmt):  #
         sums[r * columns + m] = fma(totals[m], terms[r, 1], sums[r * columns + m])
 
 
-def grouped_float(
-    rows: Rows, fmt: WeightFormat, epilogue: str, tile: MatvecTile, width: int
-) -> Any:
+def grouped_float(product: Product, tile: MatvecTile, width: int) -> Any:
     """Return the PrimFunc (x, weights..., residual, y) for weights with a scale per group."""
+    rows, fmt = product.rows, product.fmt
     extent, columns, g = rows.symbol(), rows.tile, groups(fmt.columns)
-    grid, tensors = grid_of(rows, fmt, epilogue, tile, width), fmt.tensors()
+    grid, tensors = MatvecGrid(product, tile, width), fmt.tensors()
     codes_shape, scale_shape = tensors["codes"][1], tensors["scale"][1]
     steps = -(-g // grid.lanes)
-    outputs, wide = padded(grid.outputs), padded(fmt.columns)
+    outputs, wide = padded(product.outputs), padded(fmt.columns)
 
     @T.prim_func(s_tir=True, private=True)
     def func(
@@ -114,19 +115,20 @@ def grouped_float(
                                         weight, values, terms, totals, sums, r, m, columns, fmt
                                     )
                     store(
-                        sums, shared, residual, y, block * columns, workgroup, thread, grid,
-                        epilogue,
+                        sums, shared, shared, residual, x, y, y, y, block * columns, workgroup,
+                        thread, grid,
                     )  # fmt: skip
 
-    return func
+    return without(func, product.unused())
 
 
-def plain_float(rows: Rows, fmt: WeightFormat, epilogue: str, tile: MatvecTile, width: int) -> Any:
+def plain_float(product: Product, tile: MatvecTile, width: int) -> Any:
     """Return the PrimFunc (x, weight, residual, y) for float16 or float32 weights."""
+    rows, fmt = product.rows, product.fmt
     extent, columns, vector = rows.symbol(), rows.tile, fmt.vector
-    grid, (dtype, shape) = grid_of(rows, fmt, epilogue, tile, width), fmt.tensors()["weight"]
+    grid, (dtype, shape) = MatvecGrid(product, tile, width), fmt.tensors()["weight"]
     steps = -(-fmt.columns // (grid.lanes * vector))
-    outputs, wide = padded(grid.outputs), padded(fmt.columns)
+    outputs, wide = padded(product.outputs), padded(fmt.columns)
 
     @T.prim_func(s_tir=True, private=True)
     def func(px: T.handle, weight: T.Buffer(shape, dtype), presidual: T.handle, py: T.handle):
@@ -166,8 +168,8 @@ def plain_float(rows: Rows, fmt: WeightFormat, epilogue: str, tile: MatvecTile, 
                                             sums[r * columns + m],
                                         )
                     store(
-                        sums, shared, residual, y, block * columns, workgroup, thread, grid,
-                        epilogue,
+                        sums, shared, shared, residual, x, y, y, y, block * columns, workgroup,
+                        thread, grid,
                     )  # fmt: skip
 
-    return func
+    return without(func, product.unused())

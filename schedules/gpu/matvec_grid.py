@@ -1,5 +1,4 @@
-# mypy: disable-error-code="untyped-decorator,no-untyped-def,valid-type"
-"""Which part of a product a workgroup and a subgroup work on, and what they do at its end."""
+"""What a product computes, and which part of it a workgroup and a subgroup work on."""
 
 from __future__ import annotations
 
@@ -9,8 +8,60 @@ from typing import Any
 from tvm.script import tirx as T
 
 from ferrylm.schedules.cpu.rows import Rows
-from ferrylm.schedules.gpu.layout import WeightFormat, padded
-from ferrylm.schedules.gpu.operations import subgroup_add
+from ferrylm.schedules.gpu.layout import GROUP, WeightFormat, padded
+
+EPILOGUES = ("plain", "residual", "swiglu")
+
+
+@dataclass(frozen=True)
+class Product:
+    """A weight matrix times a few rows of activations, and what becomes of the result.
+
+    `eps`: the activations were quantized before their norm, which is applied to the result.
+    `parts`: the result is quantized, to codes of that many parts; 0 leaves float32.
+    `gained`: what is quantized is the result times a gain, and the result is kept as well.
+    """
+
+    rows: Rows
+    fmt: WeightFormat
+    epilogue: str
+    eps: float | None = None
+    parts: int = 0
+    gained: bool = False
+
+    def __post_init__(self) -> None:
+        if self.epilogue not in EPILOGUES:
+            raise ValueError(f"unknown epilogue {self.epilogue!r}")
+
+    @property
+    def pairs(self) -> bool:
+        """Whether an output takes two rows of the matrix."""
+        return self.epilogue == "swiglu"
+
+    @property
+    def outputs(self) -> int:
+        """Return the number of outputs of a row of activations."""
+        return self.fmt.rows // 2 if self.pairs else self.fmt.rows
+
+    @property
+    def kept(self) -> bool:
+        """Whether the result is stored as float32."""
+        return self.parts == 0 or self.gained
+
+    def unused(self) -> list[str]:
+        """Return the parameters of the kernel that this product has no use for."""
+        found = []
+        if self.fmt.grouped and not self.fmt.minimum:
+            found.append("minimum")
+        if self.epilogue != "residual":
+            found.append("presidual")
+        if not self.gained:
+            found.append("gain")
+        if not self.kept:
+            found.append("py")
+        if not self.parts:
+            found += ["py_codes", "py_terms"]
+        return found
 
 
 @dataclass(frozen=True)
@@ -35,23 +86,35 @@ class MatvecTile:
 
 @dataclass(frozen=True)
 class MatvecGrid:
-    """A tile applied to a matrix: `columns` rows of activations, subgroups of `width` lanes."""
+    """A tile applied to a product; subgroups have `width` lanes."""
 
-    outputs: int
-    pairs: bool
+    product: Product
     tile: MatvecTile
-    columns: int
     width: int
+
+    def __post_init__(self) -> None:
+        if self.product.parts and self.workgroup_outputs % GROUP:
+            raise ValueError(f"{self.workgroup_outputs} outputs a workgroup are no whole groups")
+
+    @property
+    def columns(self) -> int:
+        """Return the rows of activations that a workgroup works on."""
+        return self.product.rows.tile
 
     @property
     def rows(self) -> int:
         """Return how many outputs a subgroup makes."""
-        return self.tile.rows // 2 if self.pairs else self.tile.rows
+        return self.tile.rows // 2 if self.product.pairs else self.tile.rows
+
+    @property
+    def normed(self) -> bool:
+        """Whether lanes sum squares of activations, too."""
+        return self.product.eps is not None
 
     @property
     def sums(self) -> int:
-        """Return how many sums a lane keeps."""
-        return self.tile.rows * self.columns
+        """Return how many sums a lane keeps, the last of them sums of squares."""
+        return (self.tile.rows + int(self.normed)) * self.columns
 
     @property
     def lanes(self) -> int:
@@ -64,83 +127,28 @@ class MatvecGrid:
         return self.width * self.tile.subgroups
 
     @property
+    def workgroup_outputs(self) -> int:
+        """Return how many outputs a workgroup makes."""
+        return self.rows * self.tile.subgroups // self.tile.split
+
+    @property
     def workgroups(self) -> int:
         """Return the number of workgroups that cover the padded outputs."""
-        return -(-padded(self.outputs) // (self.rows * self.tile.subgroups // self.tile.split))
+        return -(-padded(self.product.outputs) // self.workgroup_outputs)
 
     def lane(self, thread: Any) -> Any:
         """Return a thread's place among the lanes that divide a row's columns."""
         return thread % self.lanes
 
+    def place(self, thread: Any, r: Any) -> Any:
+        """Return which of the workgroup's outputs is output r of a thread's subgroup."""
+        return thread // self.lanes * self.rows + r
+
     def output(self, workgroup: Any, thread: Any, r: Any) -> Any:
         """Return the index of output r of a thread's subgroup."""
-        team = workgroup * (self.tile.subgroups // self.tile.split) + thread // self.lanes
-        return team * self.rows + r
+        return workgroup * self.workgroup_outputs + self.place(thread, r)
 
     def matrix_row(self, workgroup: Any, thread: Any, r: Any) -> Any:
         """Return the row of the matrix that row r of a subgroup is; beyond the end, the last."""
         output = self.output(workgroup, thread, r % self.rows)
-        return T.min(output, self.outputs - 1) + r // self.rows * self.outputs
-
-
-def grid_of(
-    rows: Rows, fmt: WeightFormat, epilogue: str, tile: MatvecTile, width: int
-) -> MatvecGrid:
-    """Return the grid of a product."""
-    pairs = epilogue == "swiglu"
-    outputs = fmt.rows // 2 if pairs else fmt.rows
-    return MatvecGrid(outputs, pairs, tile, rows.tile, width)
-
-
-def silu(x: Any) -> Any:
-    """Return x / (1 + e**-x) for float32 x."""
-    return x / (T.float32(1.0) + T.exp(T.float32(0.0) - x))
-
-
-@T.inline
-def load_group(codes, scale, minimum, words, terms, row, group, slot, fmt):  # noqa: D103
-    for j in T.vectorized(4):
-        words[slot * fmt.words + j] = codes[row, group, j]
-    if fmt.words == 8:
-        for j in T.vectorized(4):
-            words[slot * fmt.words + 4 + j] = codes[row, group, 4 + j]
-    terms[slot, 0] = T.cast(scale[row, group], "float32")
-    if fmt.minimum:
-        terms[slot, 1] = T.cast(minimum[row, group], "float32")
-
-
-@T.inline
-def add_lanes(sums, shared, thread, grid):  # noqa: D103
-    for i in T.unroll(grid.sums):
-        sums[i] = subgroup_add(sums[i])
-    if grid.tile.split > 1:
-        if thread % grid.width == 0:
-            for i in T.unroll(grid.sums):
-                shared[thread // grid.width, i] = sums[i]
-        T.tvm_storage_sync("shared")
-        for i in T.unroll(grid.sums):
-            sums[i] = T.float32(0)
-            for s in T.unroll(grid.tile.split):
-                sums[i] = sums[i] + shared[thread // grid.lanes * grid.tile.split + s, i]
-
-
-@T.inline
-def store(sums, shared, residual, y, first_m, workgroup, thread, grid, epilogue):  # noqa: D103
-    result = T.alloc_buffer((1,), "float32", scope="local")
-    add_lanes(sums, shared, thread, grid)
-    for r in T.unroll(grid.rows):
-        for m in T.unroll(grid.columns):
-            # Different lanes store different results.
-            if grid.lane(thread) == (r * grid.columns + m) % 8 and grid.output(
-                workgroup, thread, r
-            ) < padded(grid.outputs):
-                result[0] = T.float32(0)
-                if grid.output(workgroup, thread, r) < grid.outputs:
-                    result[0] = sums[r * grid.columns + m]
-                    if epilogue == "swiglu":
-                        result[0] = silu(result[0]) * sums[(grid.rows + r) * grid.columns + m]
-                    if epilogue == "residual":
-                        result[0] = (
-                            result[0] + residual[first_m + m, grid.output(workgroup, thread, r)]
-                        )
-                y[first_m + m, grid.output(workgroup, thread, r)] = result[0]
+        return T.min(output, self.product.outputs - 1) + r // self.rows * self.product.outputs

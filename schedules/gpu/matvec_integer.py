@@ -7,10 +7,11 @@ from typing import Any
 
 from tvm.script import tirx as T
 
-from ferrylm.schedules.cpu.rows import Rows
-from ferrylm.schedules.gpu.layout import RADIX, WeightFormat, groups, padded
-from ferrylm.schedules.gpu.matvec_grid import MatvecTile, grid_of, load_group, store
+from ferrylm.schedules.gpu.layout import RADIX, groups, padded
+from ferrylm.schedules.gpu.matvec_epilogue import store
+from ferrylm.schedules.gpu.matvec_grid import MatvecGrid, MatvecTile, Product
 from ferrylm.schedules.gpu.operations import dot4, fma
+from ferrylm.schedules.gpu.signature import without
 
 LOW = 0x0F0F0F0F  # the low nibble of each byte of a word
 
@@ -29,24 +30,43 @@ def unpack_bytes(words, bytes_, slot, fmt):  # noqa: D103
 
 
 @T.inline
-def load_activations(x_codes, x_terms, x, x_scale, x_sum, m, group, valid, fmt):  # noqa: D103
-    for part in T.unroll(2 * fmt.parts):
+def load_group(codes, scale, minimum, words, terms, row, group, slot, fmt):  # noqa: D103
+    for j in T.vectorized(4):
+        words[slot * fmt.words + j] = codes[row, group, j]
+    if fmt.words == 8:
         for j in T.vectorized(4):
-            x[part * 4 + j] = x_codes[m, part, group, j]
-    # Lanes beyond the last group repeat it; their share is nothing.
-    x_scale[0] = T.Select(valid, T.reinterpret(x_terms[m, group, 0], dtype="float32"), T.float32(0))
-    x_sum[0] = T.reinterpret(x_terms[m, group, 1], dtype="int32")
+            words[slot * fmt.words + 4 + j] = codes[row, group, 4 + j]
+    terms[slot, 0] = T.cast(scale[row, group], "float32")
+    if fmt.minimum:
+        terms[slot, 1] = T.cast(minimum[row, group], "float32")
 
 
 @T.inline
-def multiply_group(bytes_, terms, x, x_scale, x_sum, sums, first, m, grid, fmt):  # noqa: D103
-    # Starting at -8 * sum takes the bias out of the codes without an instruction per row.
+def load_activations(x_codes, x_terms, x, x_words, m, group, fmt):  # noqa: D103
+    for part in T.unroll(2 * fmt.parts):
+        for j in T.vectorized(4):
+            x[part * 4 + j] = x_codes[m, part, group, j]
+    for j in T.vectorized(4):
+        x_words[j] = x_terms[m, group, j]
+
+
+@T.inline
+def multiply_group(bytes_, terms, x, x_words, sums, first, m, valid, grid):  # noqa: D103
     dot = T.alloc_buffer((2,), "int32", scope="local")
+    x_scale = T.alloc_buffer((1,), "float32", scope="local")
+    fmt = T.meta_var(grid.product.fmt)
+    # Lanes beyond the last group repeat it; their share is nothing.
+    x_scale[0] = T.Select(valid, T.reinterpret(x_words[0], dtype="float32"), T.float32(0))
+    if grid.normed:
+        sums[grid.tile.rows * grid.columns + m] = sums[
+            grid.tile.rows * grid.columns + m
+        ] + T.Select(valid, T.reinterpret(x_words[2], dtype="float32"), T.float32(0))
     for r in T.unroll(grid.tile.rows):
         dot[0] = 0
         dot[1] = 0
+        # Starting at -8 * sum takes the bias out of the codes without an instruction per row.
         if fmt.storage == "q4" and not fmt.minimum:
-            dot[fmt.parts - 1] = x_sum[0] * -8
+            dot[fmt.parts - 1] = T.reinterpret(x_words[1], dtype="int32") * -8
         for part in T.unroll(fmt.parts):
             for j in T.unroll(8):
                 dot[part] = dot4(bytes_[(first + r) * 8 + j], x[part * 8 + j], dot[part])
@@ -58,21 +78,21 @@ def multiply_group(bytes_, terms, x, x_scale, x_sum, sums, first, m, grid, fmt):
         if fmt.minimum:
             sums[r * grid.columns + m] = fma(
                 terms[first + r, 1],
-                x_scale[0] * T.cast(x_sum[0], "float32"),
+                x_scale[0] * T.cast(T.reinterpret(x_words[1], dtype="int32"), "float32"),
                 sums[r * grid.columns + m],
             )
 
 
-def integer_matvec(
-    rows: Rows, fmt: WeightFormat, epilogue: str, tile: MatvecTile, width: int
-) -> Any:
-    """Return the PrimFunc (codes of x, terms of x, weights..., residual, y)."""
+def integer_matvec(product: Product, tile: MatvecTile, width: int) -> Any:
+    """Return the PrimFunc (codes of x, terms of x, weights..., residual, gain, y, codes, terms)."""
+    rows, fmt = product.rows, product.fmt
     extent, columns, g = rows.symbol(), rows.tile, groups(fmt.columns)
-    grid, tensors = grid_of(rows, fmt, epilogue, tile, width), fmt.tensors()
+    grid, tensors = MatvecGrid(product, tile, width), fmt.tensors()
     codes_shape, scale_shape = tensors["codes"][1], tensors["scale"][1]
     steps = -(-g // (grid.lanes * tile.unroll))
     whole = g % (grid.lanes * tile.unroll) == 0
-    outputs, slots = padded(grid.outputs), tile.rows * tile.unroll
+    outputs, slots = padded(product.outputs), tile.rows * tile.unroll
+    result_groups, result_parts = groups(product.outputs), max(product.parts, 1)
 
     @T.prim_func(s_tir=True, private=True)
     def func(
@@ -82,24 +102,31 @@ def integer_matvec(
         scale: T.Buffer(scale_shape, "float16"),
         minimum: T.Buffer(scale_shape, "float16"),
         presidual: T.handle,
+        gain: T.Buffer((product.outputs,), "float32"),
         py: T.handle,
+        py_codes: T.handle,
+        py_terms: T.handle,
     ):
         T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": width})
         x_codes = T.match_buffer(px_codes, (extent, 2 * fmt.parts, g, 4), "uint32")
-        x_terms = T.match_buffer(px_terms, (extent, g, 2), "uint32")
+        x_terms = T.match_buffer(px_terms, (extent, g, 4), "uint32")
         residual = T.match_buffer(presidual, (extent, outputs), "float32")
         y = T.match_buffer(py, (extent, outputs), "float32")
+        y_codes = T.match_buffer(py_codes, (extent, 2 * result_parts, result_groups, 4), "uint32")
+        y_terms = T.match_buffer(py_terms, (extent, result_groups, 4), "uint32")
         for block in T.thread_binding(extent // columns, thread="blockIdx.y"):
             for workgroup in T.thread_binding(grid.workgroups, thread="blockIdx.x"):
                 for thread in T.thread_binding(grid.threads, thread="threadIdx.x"):
                     shared = T.alloc_buffer((tile.subgroups, grid.sums), "float32", scope="shared")
+                    results = T.alloc_buffer(
+                        (columns, grid.workgroup_outputs), "float32", scope="shared"
+                    )
                     sums = T.alloc_buffer((grid.sums,), "float32", scope="local")
                     words = T.alloc_buffer((slots * fmt.words,), "uint32", scope="local")
                     bytes_ = T.alloc_buffer((slots * 8,), "uint32", scope="local")
                     terms = T.alloc_buffer((slots, 2), "float32", scope="local")
                     x = T.alloc_buffer((8 * fmt.parts,), "uint32", scope="local")
-                    x_scale = T.alloc_buffer((1,), "float32", scope="local")
-                    x_sum = T.alloc_buffer((1,), "int32", scope="local")
+                    x_words = T.alloc_buffer((4,), "uint32", scope="local")
                     for i in T.unroll(grid.sums):
                         sums[i] = T.float32(0)
                     for step in T.serial(steps):
@@ -122,17 +149,16 @@ def integer_matvec(
                                 unpack_bytes(words, bytes_, u * tile.rows + r, fmt)
                             for m in T.unroll(columns):
                                 load_activations(
-                                    x_codes, x_terms, x, x_scale, x_sum, block * columns + m,
-                                    group if whole else T.min(group, g - 1),
-                                    True if whole else group < g, fmt,
+                                    x_codes, x_terms, x, x_words, block * columns + m,
+                                    group if whole else T.min(group, g - 1), fmt,
                                 )  # fmt: skip
                                 multiply_group(
-                                    bytes_, terms, x, x_scale, x_sum, sums, u * tile.rows, m,
-                                    grid, fmt,
+                                    bytes_, terms, x, x_words, sums, u * tile.rows, m,
+                                    True if whole else group < g, grid,
                                 )  # fmt: skip
                     store(
-                        sums, shared, residual, y, block * columns, workgroup, thread, grid,
-                        epilogue,
+                        sums, shared, results, residual, gain, y, y_codes, y_terms,
+                        block * columns, workgroup, thread, grid,
                     )  # fmt: skip
 
-    return func
+    return without(func, product.unused())

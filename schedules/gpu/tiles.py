@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ferrylm.schedules.gpu.attention_plan import AttentionTile
-from ferrylm.schedules.gpu.layout import WeightFormat, groups
-from ferrylm.schedules.gpu.matvec_grid import MatvecTile
+from ferrylm.schedules.gpu.layout import GROUP, groups
+from ferrylm.schedules.gpu.matvec_grid import MatvecTile, Product
 from ferrylm.schedules.gpu.profile import GpuProfile
 
 ROW_TILE = 8  # rows of activations that prefill works on together
@@ -18,7 +18,7 @@ ROW_TILE = 8  # rows of activations that prefill works on together
 
 @dataclass(frozen=True)
 class MatvecChoice:
-    """The tile of products with at most `rows` outputs and at least `columns` columns."""
+    """The tile of products with at most `rows` rows and at least `columns` columns."""
 
     rows: int
     columns: int
@@ -26,7 +26,7 @@ class MatvecChoice:
 
 
 _ANY = 1 << 62
-# The first that holds counts.
+# The first that holds counts. One row of activations, results in float32:
 ONE_ROW = (
     MatvecChoice(_ANY, 8192, MatvecTile(8, 4, split=4, unroll=2)),
     MatvecChoice(4096, 0, MatvecTile(8, 2, split=4)),
@@ -34,8 +34,16 @@ ONE_ROW = (
     MatvecChoice(65536, 0, MatvecTile(4, 2, split=2, unroll=2)),
     MatvecChoice(_ANY, 0, MatvecTile(4, 2, unroll=2)),
 )
+# The same with quantized results: 32 outputs a workgroup.
+ONE_ROW_PREPARED = (
+    MatvecChoice(_ANY, 8192, MatvecTile(16, 4, split=2, unroll=2)),
+    MatvecChoice(16384, 0, MatvecTile(16, 2, unroll=2)),
+    MatvecChoice(_ANY, 0, MatvecTile(16, 4, unroll=2)),
+)
 MANY_ROWS = MatvecTile(4, 2)
+MANY_ROWS_PREPARED = MatvecTile(16, 2)
 NARROW_SUBGROUP = MatvecTile(4, 4)
+NARROW_SUBGROUP_PREPARED = MatvecTile(8, 4)
 
 
 def row_threads(profile: GpuProfile, width: int) -> int:
@@ -47,21 +55,28 @@ def row_threads(profile: GpuProfile, width: int) -> int:
     return threads
 
 
-def matvec_tile(profile: GpuProfile, fmt: WeightFormat, batch: int) -> MatvecTile:
-    """Return the tile of a product with `batch` rows of activations."""
+def matvec_tile(profile: GpuProfile, product: Product) -> MatvecTile:
+    """Return the tile of a product."""
+    prepared, fmt = product.parts > 0, product.fmt
     if profile.subgroup == 8:
-        return NARROW_SUBGROUP
-    if batch > 1:
-        return MANY_ROWS
-    wanted = next(c for c in ONE_ROW if fmt.rows <= c.rows and fmt.columns >= c.columns).tile
-    return _fitting(wanted, groups(fmt.columns) // profile.subgroup)
+        wanted = NARROW_SUBGROUP_PREPARED if prepared else NARROW_SUBGROUP
+    elif product.rows.tile > 1:
+        wanted = MANY_ROWS_PREPARED if prepared else MANY_ROWS
+    else:
+        table = ONE_ROW_PREPARED if prepared else ONE_ROW
+        wanted = next(c for c in table if fmt.rows <= c.rows and fmt.columns >= c.columns).tile
+    if prepared and product.pairs:
+        # An output takes two rows, and a workgroup's outputs are to be whole groups.
+        while wanted.rows // 2 * wanted.subgroups // wanted.split % GROUP:
+            wanted = replace(wanted, rows=wanted.rows * 2)
+    return _fitting(wanted, groups(fmt.columns) // profile.subgroup, fixed=prepared)
 
 
-def _fitting(tile: MatvecTile, steps: int) -> MatvecTile:
+def _fitting(tile: MatvecTile, steps: int, *, fixed: bool) -> MatvecTile:
     """Return the tile, less split and unrolled where lanes would have nothing to do."""
     while tile.unroll > 1 and tile.split * tile.unroll > steps:
         tile = replace(tile, unroll=tile.unroll // 2)
-    while tile.split > 1 and tile.split > steps:
+    while tile.split > 1 and tile.split > steps and not fixed:
         tile = replace(tile, split=tile.split // 2)
     return tile
 
