@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
 
     from ferrylm.compile.isa.report import LibraryReport
     from ferrylm.compile.isa.shader_statistics import CompiledKernel
+    from ferrylm.runtime.artifact import Artifact
 
 FAMILY = "vangogh"  # the Steam Deck's GPU; scripts/check_deck.py takes others
 
@@ -23,15 +23,22 @@ _NUMBERS = (
 )  # fmt: skip
 
 
-def isa_reports(artifact: Path) -> list[LibraryReport]:
+def isa_reports(artifact: Artifact) -> list[LibraryReport]:
     """Return a report for each library of an artifact that holds Vulkan kernels.
 
-    Raises DeviceError where Mesa's RADV is not installed.
+    Raises DeviceError where Mesa's RADV is not installed, and IntegrityError.
     """
-    from ferrylm.compile.isa.libraries import vulkan_libraries
+    from ferrylm.compile.isa.libraries import artifact_libraries
     from ferrylm.compile.isa.report import report_libraries
 
-    return report_libraries(vulkan_libraries(artifact), FAMILY)
+    return report_libraries(artifact_libraries(artifact), FAMILY)
+
+
+def isa_document(reports: Iterable[LibraryReport]) -> dict[str, object]:
+    """Return the reports for --json."""
+    from ferrylm.compile.isa.report import document
+
+    return {"isa": [document(report) for report in reports]}
 
 
 def show_isa(reports: Iterable[LibraryReport], console: Console) -> None:

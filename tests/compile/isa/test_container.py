@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from typing import Any
 
@@ -10,33 +9,18 @@ import pytest
 
 from ferrylm.compile.isa.container import MAGIC, Kernel, find_kernels
 from ferrylm.errors import ArtifactError
+from tests.support.deck import container as container_of
+from tests.support.deck import container_entry
 
 SPIRV = struct.pack("<5I", 0x07230203, 0x10600, 0, 1, 0)
 
 
 def entry(**changes: Any) -> dict[str, Any]:
-    return {
-        "name": "matvec",
-        "offset": 0,
-        "bytes": len(SPIRV),
-        "arguments": ["handle", "int32"],
-        "access": ["r", ""],
-        "launch": ["blockIdx.x"],
-        "local_size": [32, 1, 1],
-        "subgroup_size": 32,
-        "shared_bytes": 0,
-        "argument_buffer": False,
-        "spirv_version": "1.6",
-        "requires": ["shaderInt64"],
-    } | changes
+    return container_entry(SPIRV, **changes)
 
 
 def container(*entries: dict[str, Any]) -> bytes:
-    """Return a container whose kernels all share one shader at offset 1024."""
-    header = json.dumps({"kernels": [one | {"offset": 1024} for one in entries]}).encode()
-    start = MAGIC + struct.pack("<I", len(header)) + header
-    assert len(start) <= 1024
-    return start.ljust(1024, b"\0") + SPIRV
+    return container_of(SPIRV, *entries)
 
 
 def test_a_kernel_is_read_with_all_that_compiling_it_takes() -> None:
