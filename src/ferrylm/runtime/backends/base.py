@@ -30,19 +30,16 @@ class Arena(Protocol):
 
 
 class Mirror(Protocol):
-    """A stretch of bytes on the host and on the device; `push` makes the latter equal."""
+    """Some int32 numbers on the host and on the device; `push` makes the latter equal."""
 
-    def pair(self, start: int, shape: Sequence[int]) -> tuple[Array, Tensor]:
-        """Return an int32 array on the host and the tensor of the same bytes on the device.
+    def shaped(self, shape: Sequence[int]) -> tuple[Array, Tensor]:
+        """Return the host's array and the device's tensor of the first numbers, in this shape.
 
-        `start` is a byte offset, a multiple of MIRROR_ALIGNMENT_BYTES.
+        Their addresses are the same whatever the shape. `push` is about the latest pair.
         """
 
     def push(self) -> None:
-        """Copy the host's bytes to the device; they may be changed again when it returns."""
-
-
-MIRROR_ALIGNMENT_BYTES = 256
+        """Copy the host's numbers to the device; they may be changed again when it returns."""
 
 
 class Step(Protocol):
@@ -72,8 +69,8 @@ class Backend(Protocol):
     def arena(self, size_bytes: int) -> Arena:
         """Return memory for tensors of so many bytes in all, each rounded up to 64."""
 
-    def mirror(self, size_bytes: int) -> Mirror:
-        """Return bytes on host and device."""
+    def mirror(self, count: int) -> Mirror:
+        """Return int32 numbers on host and device."""
 
     def fill(self, tensor: Tensor, size_bytes: int, read: ReadBytes) -> None:
         """Fill a tensor with bytes that `read` gives, in pieces in rising order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -47,9 +48,9 @@ class CpuBackend:
         """Return zeroed memory in huge pages."""
         return _CpuArena(size_bytes)
 
-    def mirror(self, size_bytes: int) -> _CpuMirror:
-        """Return bytes that are host's and device's in one."""
-        return _CpuMirror(size_bytes)
+    def mirror(self, count: int) -> _CpuMirror:
+        """Return numbers that are host's and device's in one."""
+        return _CpuMirror(count)
 
     def fill(self, tensor: Tensor, size_bytes: int, read: ReadBytes) -> None:
         """Read everything into the tensor's own memory."""
@@ -118,13 +119,12 @@ class _CpuArena:
 
 
 class _CpuMirror:
-    def __init__(self, size_bytes: int) -> None:
-        self._memory = aligned_zeros((size_bytes,), "uint8")
+    def __init__(self, count: int) -> None:
+        self._numbers = aligned_zeros((count,), "int32")
 
-    def pair(self, start: int, shape: Sequence[int]) -> tuple[Array, Tensor]:
+    def shaped(self, shape: Sequence[int]) -> tuple[Array, Tensor]:
         """Return an array and a tensor of one memory."""
-        size_bytes = 4 * int(np.prod(shape, dtype=np.int64))
-        array: Array = self._memory[start : start + size_bytes].view(np.int32).reshape(shape)
+        array: Array = self._numbers[: math.prod(shape)].reshape(shape)
         return array, as_tensor(array)
 
     def push(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,9 +30,9 @@ class DeviceMemory:
         del size_bytes
         return DeviceArena(self)
 
-    def mirror(self, size_bytes: int) -> DeviceMirror:
-        """Return bytes on host and device."""
-        return DeviceMirror(self, size_bytes)
+    def mirror(self, count: int) -> DeviceMirror:
+        """Return int32 numbers on host and device."""
+        return DeviceMirror(self, count)
 
     def empty(self, shape: Sequence[int], dtype: str) -> Tensor:
         """Return a tensor that holds anything."""
@@ -116,25 +117,28 @@ class DeviceArena:
 
 
 class DeviceMirror:
-    """Bytes on the host and their copy on the device."""
+    """Numbers on the host and their copy on the device."""
 
-    def __init__(self, memory: DeviceMemory, size_bytes: int) -> None:
-        self._memory = memory
-        self._host = aligned_zeros((size_bytes,), "uint8")
-        self._source = as_tensor(self._host)
-        self._target = memory.empty((size_bytes,), "uint8")
+    def __init__(self, memory: DeviceMemory, count: int) -> None:
+        self._host = aligned_zeros((count,), "int32")
+        self._device = memory.empty((count,), "int32")
+        self._pair: tuple[Tensor, Tensor] = (as_tensor(self._host), self._device)
 
-    def pair(self, start: int, shape: Sequence[int]) -> tuple[Array, Tensor]:
-        """Return the host's array and the device's tensor of the same bytes."""
-        size_bytes = array_bytes(shape, "int32")
-        array: Array = self._host[start : start + size_bytes].view(np.int32).reshape(shape)
-        return array, self._target._create_view(tuple(shape), "int32", start)
+    def shaped(self, shape: Sequence[int]) -> tuple[Array, Tensor]:
+        """Return the host's array and the device's tensor."""
+        array: Array = self._host[: math.prod(shape)].reshape(shape)
+        self._pair = (as_tensor(array), self._device._create_view(tuple(shape)))
+        return array, self._pair[1]
 
     def push(self) -> None:
-        """Copy the host's bytes; the driver has taken them when this returns."""
-        self._source.copyto(self._target)
+        """Copy the host's numbers; the driver has taken them when this returns."""
+        source, target = self._pair
+        source.copyto(target)
 
 
 def byte_view(tensor: Tensor, start: int, size_bytes: int) -> Tensor:
-    """Return bytes of a tensor as a tensor of uint8 that shares its memory."""
+    """Return bytes of a tensor as a tensor of uint8 that shares its memory.
+
+    For copies only: kernels take no tensor with a byte offset.
+    """
     return tensor._create_view((size_bytes,), "uint8", start)
