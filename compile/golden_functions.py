@@ -175,14 +175,17 @@ def _emit(
         if operation.kind == "embed":
             return target.embed(rows, tokens, matrix)
         if operation.kind == "norm_linear":
-            return target.norm_linear(rows, *arguments, matrix, operation.eps, operation.epilogue)
+            found = target.norm_linear(rows, *arguments, matrix, operation.eps, operation.epilogue)
+            outputs = matrix.fmt.rows // (2 if operation.epilogue == "swiglu" else 1)
+            return target.expose(rows, found, outputs)
         if operation.kind == "linear":
-            return target.linear(rows, arguments[0], matrix, arguments[1])
+            return target.checked_linear(rows, arguments[0], matrix, arguments[1])
         if operation.kind == "select_row":
             return target.select_row(rows, *arguments, operation.width)
         qkv, cos, sin, positions, tables, keys, values = arguments
         step = Step(rows, tokens, positions, tables, cos, sin, [keys], [values])
-        return target.rope_attention(rows, qkv, step, keys, values)
+        found = target.rope_attention(rows, qkv, step, keys, values)
+        return target.expose(rows, found, config.num_heads * config.head_dim)
 
     with builder.function(name, inputs.variables):
         with builder.dataflow():

@@ -292,4 +292,4 @@ def merge_attention(batch: int, plan: AttentionPlan, threads: int, parts: int = 
                             for j in T.unroll(COLUMNS):
                                 out[m, quad * COLUMNS + j] = merged[j]
 
-    return without(func, ["pout"] if parts else ["pcodes", "pterms"])
+    return without(func, ["out"] if parts else ["codes", "terms"])

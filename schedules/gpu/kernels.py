@@ -16,6 +16,7 @@ from ferrylm.schedules.cpu.attention import AttentionShape
 from ferrylm.schedules.cpu.kernels import MatrixStorage
 from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu import activations, attention, embedding, rope
+from ferrylm.schedules.gpu import expose as exposing
 from ferrylm.schedules.gpu.attention_plan import BLOCK, AttentionPlan, queries_that_fit
 from ferrylm.schedules.gpu.layout import WeightFormat, groups, padded
 from ferrylm.schedules.gpu.matvec import Product, matvec
@@ -230,3 +231,28 @@ class GpuKernels:
         threads = row_threads(self.profile, width)
         make = lambda: embedding.select_row(rows, width, threads)  # noqa: E731
         return self._call(rows, "select_row", make, [plain(x), row], out)
+
+    def checked_linear(self, rows: Rows, x: Tensor, weight: Matrix, residual: Tensor) -> Tensor:
+        """Run `linear` as a step does, prepared for a norm of some gain; return float32 rows."""
+        width = weight.fmt.rows
+        vector = nn.Tensor.placeholder((width,), "float32")
+        threads = row_threads(self.profile, width)
+        make = lambda: exposing.first_row(rows, width, threads)  # noqa: E731
+        gain = self._call(rows, f"first_row_{width}", make, [residual], vector)
+        return self.expose(rows, self.linear(rows, x, weight, residual, gain), width)
+
+    def expose(self, rows: Rows, activation: Any, width: int) -> Tensor:
+        """Return an activation as float32 rows; NaN where it contradicts itself."""
+        if not isinstance(activation, Prepared):
+            return activation
+        kept, threads = activation.x is not None, row_threads(self.profile, width)
+        subgroup, parts = self.profile.subgroup, self._parts
+
+        def make() -> Any:
+            return exposing.expose(rows, width, parts, threads, subgroup, kept=kept)
+
+        m = activation.codes.shape[0]
+        out = nn.Tensor.placeholder((m, padded(width)), "float32")
+        extra = [activation.x, activation.gain] if kept else []
+        args = [activation.codes, activation.terms, *extra]
+        return self._call(rows, f"expose_{'kept_' if kept else ''}{width}", make, args, out)

@@ -119,7 +119,7 @@ def grouped_float(product: Product, tile: MatvecTile, width: int) -> Any:
                         thread, grid,
                     )  # fmt: skip
 
-    return without(func, product.unused())
+    return without(func, {"minimum", "residual"} & set(product.unused()))
 
 
 def plain_float(product: Product, tile: MatvecTile, width: int) -> Any:
@@ -172,4 +172,4 @@ def plain_float(product: Product, tile: MatvecTile, width: int) -> Any:
                         thread, grid,
                     )  # fmt: skip
 
-    return without(func, product.unused())
+    return without(func, {"residual"} & set(product.unused()))

@@ -54,13 +54,13 @@ class Product:
         if self.fmt.grouped and not self.fmt.minimum:
             found.append("minimum")
         if self.epilogue != "residual":
-            found.append("presidual")
+            found.append("residual")
         if not self.gained:
             found.append("gain")
         if not self.kept:
-            found.append("py")
+            found.append("y")
         if not self.parts:
-            found += ["py_codes", "py_terms"]
+            found += ["y_codes", "y_terms"]
         return found
 
 

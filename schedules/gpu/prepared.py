@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ferrylm.schedules.gpu.layout import GROUP
+
 Tensor = Any
 
 
@@ -19,6 +21,11 @@ class Prepared:
     terms: Tensor
     x: Tensor | None = None
     gain: Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[Any, Any]:
+        """Return rows and columns of the float32 rows that this stands for."""
+        return self.codes.shape[0], GROUP * self.codes.shape[2]
 
 
 def plain(activation: Any) -> Tensor:

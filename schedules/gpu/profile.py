@@ -30,5 +30,8 @@ class GpuProfile:
 
     @property
     def arithmetics(self) -> tuple[str, ...]:
-        """Return the arithmetics of grouped weights that the device is good at, best first."""
-        return ("int16", "int8", "f32") if self.dot else ("f32",)
+        """Return the arithmetics of grouped weights that the device is good at, best first.
+
+        int8 would save a decode step nothing: it waits for the weights.
+        """
+        return ("int16", "f32") if self.dot else ("f32",)

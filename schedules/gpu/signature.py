@@ -15,5 +15,7 @@ from tvm import tirx
 def without(func: Any, names: Iterable[str]) -> Any:
     """Return the PrimFunc less the parameters of these names."""
     dropped = set(names)
+    if missing := dropped - {param.name for param in func.params}:
+        raise ValueError(f"no parameters of these names: {sorted(missing)}")
     kept = [param for param in func.params if param.name not in dropped]
     return tirx.PrimFunc(kept, func.body, func.ret_type, func.attrs)
