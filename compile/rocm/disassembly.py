@@ -34,7 +34,11 @@ def disassemble(code: bytes, arch: Architecture, disassembler: str) -> Mapping[s
         path = Path(folder) / "code"
         path.write_bytes(code)
         command = [disassembler, "-d", "--no-show-raw-insn", "--no-leading-addr"]
-        command += ["--triple=amdgcn-amd-amdhsa", f"--mcpu={chip}", str(path)]
+        command += ["--triple=amdgcn-amd-amdhsa", f"--mcpu={chip}"]
+        if chip.startswith(("gfx11", "gfx12")):
+            # Halves of registers, as LLVM 22 uses them, are off by default in older disassemblers.
+            command.append("--mattr=+real-true16")
+        command.append(str(path))
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=_SECONDS, check=False
         )
@@ -51,7 +55,15 @@ def disassemble(code: bytes, arch: Architecture, disassembler: str) -> Mapping[s
             if instruction.startswith((".long", "<unknown>", ".byte")):
                 raise _no_code(arch, f"{instruction} is no instruction")
             current.append(instruction)
-    return functions
+    return {name: _without_padding(code) for name, code in functions.items()}
+
+
+def _without_padding(instructions: list[str]) -> list[str]:
+    """Leave out what LLVM fills the space behind a function with, for the instruction prefetch."""
+    end = len(instructions)
+    while end and instructions[end - 1] in ("s_code_end", "s_nop 0"):
+        end -= 1
+    return instructions[:end]
 
 
 def _no_code(arch: Architecture, found: str) -> CompileError:
