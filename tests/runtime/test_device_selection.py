@@ -1,0 +1,255 @@
+"""Which library runs on which GPU, decided from recorded reports of devices."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import gpu_devices as gpus
+import pytest
+from artifact_samples import entry_of, library, sample_manifest
+
+from ferrylm.errors import NoLibraryError
+from ferrylm.runtime.devices import GpuDevice, Machine
+from ferrylm.runtime.manifest import (
+    CudaNeeds,
+    Library,
+    Manifest,
+    Requirements,
+    RocmNeeds,
+    VulkanNeeds,
+)
+from ferrylm.runtime.selection import choose_library, judge_libraries, wanted_kinds
+
+INT = ("shaderInt64", "subgroupArithmetic")
+DOT = (*INT, "shaderIntegerDotProduct")
+
+
+def vulkan_library(tier: str, subgroup: int, preference: int, dot: bool) -> Library:
+    needs = VulkanNeeds(
+        "1.2", DOT if dot else INT, (subgroup,), {"maxComputeSharedMemorySize": 32768}
+    )
+    return gpu_library(f"vulkan-{tier}", preference, Requirements("x86_64", (), vulkan=needs))
+
+
+def gpu_library(target: str, preference: int, requires: Requirements) -> Library:
+    return library(
+        entry_of(target, ".so", target.encode()),
+        target,
+        preference=preference,
+        requires=requires,
+        kv_layout="vector8",
+    )
+
+
+CUDA = gpu_library(
+    "cuda-sm75",
+    100,
+    Requirements(
+        "x86_64", (), cuda=CudaNeeds(("sm_75", "sm_80", "sm_90a"), ("compute_75",), "13.0")
+    ),
+)
+ROCM = gpu_library(
+    "rocm-wave32", 100, Requirements("x86_64", (), rocm=RocmNeeds(("gfx1100", "gfx10-3-generic")))
+)
+CPU = library(entry_of("cpu", ".so", b"cpu"))
+LIBRARIES = (
+    CPU,
+    vulkan_library("subgroup16-dot", 16, 60, True),
+    vulkan_library("subgroup32-dot", 32, 50, True),
+    vulkan_library("subgroup64-dot", 64, 40, True),
+    vulkan_library("subgroup8-dot", 8, 30, True),
+    vulkan_library("subgroup32", 32, 20, False),
+    vulkan_library("subgroup64", 64, 15, False),
+    CUDA,
+    ROCM,
+)
+
+
+def holding(*libraries: Library) -> Manifest:
+    return dataclasses.replace(sample_manifest(), libraries=libraries)
+
+
+EVERYTHING = holding(*LIBRARIES)
+H100 = gpus.cuda("NVIDIA H100 80GB HBM3", "sm_90")
+T4 = gpus.cuda("Tesla T4", "sm_75")
+RTX_5090 = gpus.cuda("NVIDIA GeForce RTX 5090", "sm_120")
+RX_7900 = gpus.rocm("AMD Radeon RX 7900 XTX", "gfx1100")
+DECK_ROCM = gpus.rocm("AMD Custom GPU 0405", "gfx1033", "integrated")
+
+BY_AUTO: dict[str, tuple[Machine, str]] = {
+    "Steam Deck": (gpus.machine(gpus.DECK), "vulkan-subgroup32-dot"),
+    "RTX": (gpus.machine(gpus.RTX), "vulkan-subgroup32-dot"),
+    "Arc": (gpus.machine(gpus.ARC), "vulkan-subgroup16-dot"),
+    "old AMD GCN": (gpus.machine(gpus.POLARIS), "vulkan-subgroup64"),
+    "a virtual GPU": (gpus.machine(gpus.VENUS), "vulkan-subgroup32-dot"),
+    "no GPU": (gpus.machine(), "cpu-x86-64-v3"),
+    "lavapipe": (gpus.machine(gpus.LAVAPIPE), "cpu-x86-64-v3"),
+    "a GPU that is too old": (gpus.machine(gpus.KEPLER), "cpu-x86-64-v3"),
+    "a GPU that lets nobody choose": (gpus.machine(gpus.OLD_INTEL), "cpu-x86-64-v3"),
+    "discrete beside integrated": (
+        gpus.machine(
+            dataclasses.replace(gpus.DECK, index=0), dataclasses.replace(gpus.ARC, index=1)
+        ),
+        "vulkan-subgroup16-dot",
+    ),
+    "CUDA before Vulkan": (gpus.machine(gpus.RTX, H100), "cuda-sm75"),
+    "ROCm before Vulkan": (gpus.machine(gpus.DECK, DECK_ROCM), "rocm-wave32"),
+    "a discrete Vulkan GPU before an integrated ROCm one": (
+        gpus.machine(gpus.RTX, DECK_ROCM),
+        "vulkan-subgroup32-dot",
+    ),
+    "a new chip through PTX": (gpus.machine(RTX_5090), "cuda-sm75"),
+}
+
+
+@pytest.mark.parametrize(("machine", "target"), BY_AUTO.values(), ids=BY_AUTO)
+def test_by_itself_the_best_device_and_its_best_library_are_taken(
+    machine: Machine, target: str
+) -> None:
+    selection = choose_library(EVERYTHING, machine)
+    assert selection.library.target == target
+    assert (selection.device is None) == (selection.library.kind == "cpu")
+    assert [verdict.target for verdict in selection.verdicts] == [lib.target for lib in LIBRARIES]
+
+
+def test_software_is_used_when_vulkan_is_asked_for_by_device_or_target() -> None:
+    machine = gpus.machine(gpus.LAVAPIPE)
+    for asked in (
+        {"device": "vulkan"},
+        {"device": "vulkan:0"},
+        {"device": "vulkan:llvmpipe"},
+        {"target": "vulkan-subgroup8-dot"},
+    ):
+        selection = choose_library(EVERYTHING, machine, **asked)
+        assert selection.library.target == "vulkan-subgroup8-dot"
+        assert selection.device is gpus.LAVAPIPE
+
+
+def test_a_real_device_is_taken_before_one_in_software() -> None:
+    software = dataclasses.replace(gpus.LAVAPIPE, index=0)
+    real = dataclasses.replace(gpus.DECK, index=1)
+    selection = choose_library(EVERYTHING, gpus.machine(software, real), device="vulkan")
+    assert selection.device is real
+
+
+TWO = gpus.machine(
+    dataclasses.replace(gpus.RTX, index=0, uuid="0" * 32),
+    dataclasses.replace(gpus.ARC, index=1, uuid="f" * 32),
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "index"),
+    [
+        ("vulkan", 0),
+        ("vulkan:0", 0),
+        ("vulkan:1", 1),
+        ("vulkan:arc", 1),
+        ("vulkan:GeForce", 0),
+        (f"vulkan:{'F' * 32}", 1),
+    ],
+)
+def test_a_device_is_named_by_number_part_of_its_name_or_uuid(asked: str, index: int) -> None:
+    device = choose_library(EVERYTHING, TWO, device=asked).device
+    assert device is not None
+    assert device.index == index
+
+
+@pytest.mark.parametrize("asked", ["vulkan:2", "vulkan:Radeon", "vulkan:ff"])
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(asked: str) -> None:
+    with pytest.raises(NoLibraryError) as caught:
+        choose_library(EVERYTHING, TWO, device=asked)
+    assert "0 NVIDIA GeForce RTX 4070, 1 Intel(R) Arc" in caught.value.found
+    assert asked in caught.value.wanted
+
+
+def refusals() -> list[tuple[str, Sequence[GpuDevice], dict[str, str], str]]:
+    """List a device request, the machine's GPUs, problems, and what the refusal must say."""
+    small = dataclasses.replace(
+        gpus.DECK, limits={**gpus.LIMITS, "maxComputeSharedMemorySize": 16384}
+    )
+    old_driver = gpus.cuda("NVIDIA L4", "sm_89", driver="12.4")
+    return [
+        ("vulkan", [], {"vulkan": "no libvulkan.so.1"}, "no libvulkan.so.1"),
+        ("vulkan", [gpus.KEPLER], {}, "needs shaderInt64, which NVIDIA GeForce GTX 680 lacks"),
+        ("vulkan", [dataclasses.replace(gpus.RTX, api_version="1.1.102")], {}, "needs Vulkan 1.2"),
+        ("vulkan", [small], {}, "needs maxComputeSharedMemorySize of 32768"),
+        ("vulkan", [gpus.vulkan("Mali", "integrated", (4, 4))], {}, "needs subgroups of 16"),
+        ("vulkan", [gpus.OLD_INTEL], {}, "no subgroupSizeControl"),
+        ("cuda", [], {"cuda": "no libcuda.so.1"}, "no libcuda.so.1"),
+        ("cuda", [old_driver], {}, "needs a driver for CUDA 13.0"),
+        ("cuda", [gpus.cuda("Tesla V100", "sm_70")], {}, "Tesla V100 is sm_70"),
+        ("rocm", [], {"rocm": "no libamdhip64.so"}, "no libamdhip64.so"),
+        ("rocm", [gpus.rocm("Radeon VII", "gfx906:sramecc+:xnack-")], {}, "Radeon VII is gfx906"),
+    ]
+
+
+@pytest.mark.parametrize(("device", "found", "problems", "text"), refusals())
+def test_what_cannot_run_is_refused_with_found_wanted_and_fix(
+    device: str, found: Sequence[GpuDevice], problems: dict[str, str], text: str
+) -> None:
+    machine = gpus.machine(*found, **problems)
+    with pytest.raises(NoLibraryError) as caught:
+        choose_library(EVERYTHING, machine, device=device)
+    assert text in caught.value.found
+    assert "Some CPU" in caught.value.wanted
+    assert caught.value.fix
+    assert len(str(caught.value)) < 3000
+
+
+@pytest.mark.parametrize(
+    ("chip", "runs"),
+    [("sm_75", True), ("sm_86", True), ("sm_90", True), ("sm_100", True), ("sm_70", False)],
+)
+def test_machine_code_runs_on_later_chips_of_its_major_version_and_ptx_on_all_later(
+    chip: str, runs: bool
+) -> None:
+    verdicts = judge_libraries(holding(CUDA), gpus.machine(gpus.cuda("x", chip)))
+    assert verdicts[0].runnable is runs
+
+
+def test_code_for_one_chip_alone_runs_on_no_other() -> None:
+    needs = CudaNeeds(("sm_90a",), (), "13.0")
+    only_hopper = gpu_library("cuda-sm90", 1, Requirements("x86_64", (), cuda=needs))
+    for chip, runs in (("sm_90", True), ("sm_100", False), ("sm_89", False)):
+        verdicts = judge_libraries(holding(only_hopper), gpus.machine(gpus.cuda("x", chip)))
+        assert verdicts[0].runnable is runs
+
+
+@pytest.mark.parametrize(
+    ("chip", "runs"),
+    [
+        ("gfx1100", True),
+        ("gfx1033", True),
+        ("gfx1036", True),
+        ("gfx1101", False),
+        ("gfx906", False),
+    ],
+)
+def test_a_generic_architecture_runs_on_all_chips_of_its_family(chip: str, runs: bool) -> None:
+    verdicts = judge_libraries(holding(ROCM), gpus.machine(gpus.rocm("x", chip)))
+    assert verdicts[0].runnable is runs
+
+
+def test_the_host_must_fit_the_library_of_a_gpu_too() -> None:
+    arm = dataclasses.replace(gpus.HOST, machine="aarch64")
+    with pytest.raises(NoLibraryError, match="needs x86_64, this machine is aarch64"):
+        choose_library(EVERYTHING, gpus.machine(gpus.RTX, host=arm), device="vulkan")
+
+
+def test_only_kinds_that_matter_are_looked_at() -> None:
+    assert wanted_kinds(EVERYTHING) == {"vulkan", "cuda", "rocm"}
+    assert wanted_kinds(EVERYTHING, "cpu") == set()
+    assert wanted_kinds(EVERYTHING, "vulkan:1") == {"vulkan"}
+    assert wanted_kinds(EVERYTHING, target="cuda-sm75") == {"cuda"}
+    assert wanted_kinds(holding(CPU)) == set()
+
+
+def test_verdicts_name_the_device_they_are_about() -> None:
+    verdicts = {v.target: v for v in judge_libraries(EVERYTHING, gpus.machine(gpus.DECK))}
+    assert verdicts["vulkan-subgroup32-dot"].runnable
+    assert verdicts["vulkan-subgroup64-dot"].runnable
+    assert "VANGOGH" in verdicts["vulkan-subgroup32-dot"].reason
+    assert "needs subgroups of 16" in verdicts["vulkan-subgroup16-dot"].reason
+    assert verdicts["cuda-sm75"].reason == "no cuda device"
