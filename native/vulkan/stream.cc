@@ -20,6 +20,9 @@ constexpr VkAccessFlags kReads = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_TRANSFER_
 constexpr uint64_t kTrustedGroups = 4096;
 constexpr uint64_t kTrialGroups = 256;
 
+// Submissions that the device has not finished.
+constexpr uint64_t kLargestBacklog = 128;
+
 double budget_nanoseconds() {
   return 1000.0 * static_cast<double>(std::max<uint64_t>(Options::get().submission_budget_us, 1));
 }
@@ -167,6 +170,14 @@ void Stream::submit_when_full(double nanoseconds) {
   if (open_dispatches_ < threshold_) return;
   submit();
   threshold_ = std::min(threshold_ * 2, options.largest_submission_dispatches.load());
+  limit_backlog();
+}
+
+// Keeps a host that is faster than the device from piling up command buffers without end.
+void Stream::limit_backlog() {
+  if (submitted_ - completed_ < kLargestBacklog || submitted_ - completed() < kLargestBacklog) return;
+  device_.check(timeline_.wait(submitted_ - kLargestBacklog / 2, Options::get().timeout_ms),
+                "vkWaitSemaphores");
 }
 
 void Stream::copy(const Touch& from, uint64_t from_offset, const Touch& to, uint64_t to_offset,
@@ -318,6 +329,7 @@ void Stream::replay(Recording* recording) {
   hazards_.passed(Barrier::kMemory);
   host_sees_all_ = true;
   ++counters_.replays;
+  limit_backlog();
 }
 
 }  // namespace ferrylm::vulkan

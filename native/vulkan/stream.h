@@ -93,6 +93,7 @@ class Stream {
   void run(const Dispatch& dispatch, VkCommandBuffer commands, const GridSlice& slice, bool timed);
   void run_split(const Dispatch& dispatch);
   void submit_when_full(double nanoseconds);
+  void limit_backlog();
 
   Device& device_;
   CommandPool pool_;
