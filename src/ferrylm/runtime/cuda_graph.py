@@ -1,0 +1,127 @@
+"""The few calls of the CUDA runtime that TVM offers no way to: streams, graphs and events."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+from ferrylm.errors import DeviceError, MemoryLimitError
+
+# cudaStreamCaptureModeThreadLocal: what other threads do meanwhile is none of the capture's
+# business, and a call of this thread that may not be captured is an error, not a lost kernel.
+_THREAD_LOCAL = 1
+_OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation
+
+
+class CudaRuntime:
+    """The functions of libcudart, errors typed."""
+
+    def __init__(self, library: Any) -> None:
+        self._library = library
+        library.cudaGetErrorName.restype = ctypes.c_char_p
+        library.cudaGetErrorString.restype = ctypes.c_char_p
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Call a function. Raises DeviceError, MemoryLimitError."""
+        status = getattr(self._library, name)(*arguments)
+        if status == 0:
+            return
+        self._library.cudaGetLastError()  # or the next call reports this one's error
+        kind: bytes = self._library.cudaGetErrorName(status)
+        text: bytes = self._library.cudaGetErrorString(status)
+        found = f"{name} failed: {kind.decode()}, {text.decode()}"
+        if status == _OUT_OF_MEMORY:
+            raise MemoryLimitError(
+                found, wanted="free device memory", fix="take a smaller context or batch"
+            )
+        raise DeviceError(
+            found, wanted="a working GPU", fix="look at nvidia-smi and the kernel's log"
+        )
+
+    def select(self, index: int) -> None:
+        """Make a device the calling thread's."""
+        self.call("cudaSetDevice", index)
+
+    def memory(self) -> tuple[int, int]:
+        """Return the free and the total bytes of the selected device."""
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        self.call("cudaMemGetInfo", ctypes.byref(free), ctypes.byref(total))
+        return free.value, total.value
+
+    def new_stream(self) -> int:
+        """Return a stream that keeps order with the default stream."""
+        stream = ctypes.c_void_p()
+        self.call("cudaStreamCreateWithFlags", ctypes.byref(stream), 0)
+        return stream.value or 0
+
+    def synchronize(self, stream: int) -> None:
+        """Wait for a stream."""
+        self.call("cudaStreamSynchronize", ctypes.c_void_p(stream))
+
+    def free_stream(self, stream: int) -> None:
+        """Let go of a stream."""
+        self.call("cudaStreamDestroy", ctypes.c_void_p(stream))
+
+    def begin_capture(self, stream: int) -> None:
+        """Record what the calling thread puts on a stream instead of doing it."""
+        self.call("cudaStreamBeginCapture", ctypes.c_void_p(stream), _THREAD_LOCAL)
+
+    def end_capture(self, stream: int) -> CudaGraph:
+        """Return what was recorded, ready to be launched."""
+        graph = ctypes.c_void_p()
+        self.call("cudaStreamEndCapture", ctypes.c_void_p(stream), ctypes.byref(graph))
+        executable = ctypes.c_void_p()
+        try:
+            flags = ctypes.c_ulonglong(0)
+            self.call("cudaGraphInstantiate", ctypes.byref(executable), graph, flags)
+        finally:
+            self.call("cudaGraphDestroy", graph)
+        return CudaGraph(self, executable)
+
+    def abandon_capture(self, stream: int) -> None:
+        """End a capture whose calls failed; the stream works again afterwards."""
+        graph = ctypes.c_void_p()
+        self._library.cudaStreamEndCapture(ctypes.c_void_p(stream), ctypes.byref(graph))
+        if graph:
+            self._library.cudaGraphDestroy(graph)
+        self._library.cudaGetLastError()
+
+    def new_event(self) -> Any:
+        """Return an event that notes the time."""
+        event = ctypes.c_void_p()
+        self.call("cudaEventCreate", ctypes.byref(event))
+        return event
+
+    def record_event(self, event: Any, stream: int) -> None:
+        """Let a stream note the time when it comes here."""
+        self.call("cudaEventRecord", event, ctypes.c_void_p(stream))
+
+    def milliseconds(self, start: Any, end: Any) -> float:
+        """Wait for an event and return the time since an earlier one."""
+        self.call("cudaEventSynchronize", end)
+        passed = ctypes.c_float()
+        self.call("cudaEventElapsedTime", ctypes.byref(passed), start, end)
+        return passed.value
+
+    def free_event(self, event: Any) -> None:
+        """Let go of an event."""
+        self.call("cudaEventDestroy", event)
+
+
+class CudaGraph:
+    """Kernels and copies that one call launches, in their order."""
+
+    def __init__(self, runtime: CudaRuntime, executable: Any) -> None:
+        self._runtime, self._executable = runtime, executable
+
+    def launch(self, stream: int) -> None:
+        """Put all of it on a stream."""
+        if self._executable is None:
+            raise ValueError("a graph that was closed")
+        self._runtime.call("cudaGraphLaunch", self._executable, ctypes.c_void_p(stream))
+
+    def close(self) -> None:
+        """Let go of it; launches that are under way must have ended."""
+        if self._executable is not None:
+            self._runtime.call("cudaGraphExecDestroy", self._executable)
+            self._executable = None
