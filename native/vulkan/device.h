@@ -9,7 +9,7 @@
 
 #include "allocator.h"
 #include "argument_buffers.h"
-#include "device_info.h"
+#include "logical_device.h"
 #include "staging.h"
 #include "stream.h"
 
@@ -22,20 +22,19 @@ class Device : public std::enable_shared_from_this<Device> {
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
-  const DeviceInfo& info() const { return info_; }
-  const DeviceFunctions& functions() const { return functions_; }
-  VkDevice handle() const { return handle_; }
+  const LogicalDevice& logical() const { return logical_; }
+  const DeviceInfo& info() const { return logical_.info(); }
+  const DeviceFunctions& functions() const { return logical_.functions(); }
+  VkDevice handle() const { return logical_.handle(); }
   VkQueue queue() const { return queue_; }
-  // One for all kernels: push constants only.
-  VkPipelineLayout pipeline_layout() const { return pipeline_layout_; }
   // Different for every opened device of the process.
   uint64_t generation() const { return generation_; }
 
   // Guards everything below.
   std::mutex& mutex() { return mutex_; }
-  Allocator& memory() { return *memory_; }
-  Stream& stream() { return *stream_; }
-  Staging& staging() { return *staging_; }
+  Allocator& memory() { return memory_; }
+  Stream& stream() { return stream_; }
+  Staging& staging() { return staging_; }
   ArgumentBuffers& argument_buffers() { return argument_buffers_; }
 
   // Throws unless `result` is a success; remembers a lost device.
@@ -49,26 +48,19 @@ class Device : public std::enable_shared_from_this<Device> {
   bool free(uint64_t address);
 
  private:
-  explicit Device(const DeviceInfo& info) : info_(info) {}
-  void create();
+  explicit Device(const DeviceInfo& info);
 
-  const DeviceInfo info_;
-  DeviceFunctions functions_;
-  VkDevice handle_ = VK_NULL_HANDLE;
+  LogicalDevice logical_;
   VkQueue queue_ = VK_NULL_HANDLE;
-  VkPipelineLayout pipeline_layout_ = VK_NULL_HANDLE;
   uint64_t generation_ = 0;
   std::atomic<bool> is_lost_{false};
   std::mutex mutex_;
-  // Destroyed in reverse order, before the VkDevice.
-  std::unique_ptr<Allocator> memory_;
-  std::unique_ptr<Staging> staging_;
+  // Destroyed in reverse order, before the logical device.
+  Allocator memory_;
+  Staging staging_{*this};
   ArgumentBuffers argument_buffers_{*this};
-  std::unique_ptr<Stream> stream_;
+  Stream stream_{*this};
 };
-
-// The most push constant bytes that Vulkan guarantees.
-constexpr uint32_t kPushConstantBytes = 128;
 
 }  // namespace ferrylm::vulkan
 

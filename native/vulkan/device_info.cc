@@ -153,6 +153,7 @@ std::string unusable_because(const DeviceInfo& info) {
   for (const char* name : {"bufferDeviceAddress", "timelineSemaphore"}) {
     if (!info.features.count(name)) return std::string("it lacks the feature ") + name;
   }
+  if (info.memory.memoryHeapCount == 0) return "it has no memory (a driver without hardware)";
   return "";
 }
 

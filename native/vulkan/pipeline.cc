@@ -40,45 +40,45 @@ void require_runnable(const DeviceInfo& info, const Kernel& kernel) {
   }
 }
 
-VkPipeline create_pipeline(Device& device, const uint32_t* spirv, uint64_t spirv_bytes,
-                           uint32_t subgroup_size, VkPipelineLayout layout, VkPipelineCache cache,
-                           VkPipelineCreateFlags flags) {
+VkResult create_pipeline(const LogicalDevice& device, const PipelineRequest& request,
+                         VkPipeline* pipeline) {
   const DeviceFunctions& functions = device.functions();
   VkShaderModuleCreateInfo code = {VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO};
-  code.codeSize = spirv_bytes;
-  code.pCode = spirv;
+  code.codeSize = request.spirv_bytes;
+  code.pCode = request.spirv;
   VkShaderModule shader = VK_NULL_HANDLE;
-  device.check(functions.vkCreateShaderModule(device.handle(), &code, nullptr, &shader),
-               "vkCreateShaderModule");
+  VkResult result = functions.vkCreateShaderModule(device.handle(), &code, nullptr, &shader);
+  if (result != VK_SUCCESS) return result;
   VkComputePipelineCreateInfo create = {VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO};
-  create.flags = VK_PIPELINE_CREATE_DISPATCH_BASE_BIT | flags;
+  create.flags = VK_PIPELINE_CREATE_DISPATCH_BASE_BIT | request.flags;
   create.stage.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO;
   create.stage.stage = VK_SHADER_STAGE_COMPUTE_BIT;
   create.stage.module = shader;
   create.stage.pName = "main";
-  create.layout = layout;
+  create.layout = device.pipeline_layout();
   VkPipelineShaderStageRequiredSubgroupSizeCreateInfo size = {
       VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO};
-  size.requiredSubgroupSize = subgroup_size;
-  if (subgroup_size != 0 && device.info().can_require_subgroup_size) {
+  size.requiredSubgroupSize = request.subgroup_size;
+  if (request.subgroup_size != 0 && device.info().can_require_subgroup_size) {
     create.stage.pNext = &size;
     if (device.info().features.count("computeFullSubgroups")) {
       create.stage.flags |= VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT;
     }
   }
-  VkPipeline pipeline = VK_NULL_HANDLE;
-  const VkResult result = functions.vkCreateComputePipelines(device.handle(), cache, 1, &create,
-                                                             nullptr, &pipeline);
+  result = functions.vkCreateComputePipelines(device.handle(), request.cache, 1, &create, nullptr,
+                                              pipeline);
   functions.vkDestroyShaderModule(device.handle(), shader, nullptr);
-  device.check(result, "vkCreateComputePipelines");
-  return pipeline;
+  return result;
 }
 
 VkPipeline create_pipeline(Device& device, const Container& container, const Kernel& kernel,
                            VkPipelineCache cache) {
   require_runnable(device.info(), kernel);
-  return create_pipeline(device, container.spirv(kernel), kernel.spirv_bytes, kernel.subgroup_size,
-                         device.pipeline_layout(), cache, 0);
+  const PipelineRequest request = {container.spirv(kernel), kernel.spirv_bytes,
+                                   kernel.subgroup_size, cache, 0};
+  VkPipeline pipeline = VK_NULL_HANDLE;
+  device.check(create_pipeline(device.logical(), request, &pipeline), "vkCreateComputePipelines");
+  return pipeline;
 }
 
 }  // namespace ferrylm::vulkan

@@ -1,5 +1,6 @@
 #include "pipeline_statistics.h"
 
+#include <cstring>
 #include <vector>
 
 #include "device_registry.h"
@@ -25,18 +26,18 @@ void write_statistic(JsonWriter* json, const VkPipelineExecutableStatisticKHR& s
   }
 }
 
-void write_executable(Device& device, VkPipeline pipeline, uint32_t index, JsonWriter* json) {
+void write_executable(const LogicalDevice& device, VkPipeline pipeline, uint32_t index, JsonWriter* json) {
   VkPipelineExecutableInfoKHR info = {VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_INFO_KHR};
   info.pipeline = pipeline;
   info.executableIndex = index;
   const DeviceFunctions& functions = device.functions();
   uint32_t count = 0;
-  device.check(functions.vkGetPipelineExecutableStatisticsKHR(device.handle(), &info, &count,
+  check(functions.vkGetPipelineExecutableStatisticsKHR(device.handle(), &info, &count,
                                                               nullptr),
                "vkGetPipelineExecutableStatisticsKHR");
   std::vector<VkPipelineExecutableStatisticKHR> statistics(
       count, {VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_STATISTIC_KHR});
-  device.check(functions.vkGetPipelineExecutableStatisticsKHR(device.handle(), &info, &count,
+  check(functions.vkGetPipelineExecutableStatisticsKHR(device.handle(), &info, &count,
                                                               statistics.data()),
                "vkGetPipelineExecutableStatisticsKHR");
   json->key("statistics").begin_object();
@@ -44,17 +45,17 @@ void write_executable(Device& device, VkPipeline pipeline, uint32_t index, JsonW
   json->end_object();
 }
 
-std::string describe(Device& device, VkPipeline pipeline) {
+std::string describe(const LogicalDevice& device, VkPipeline pipeline) {
   const DeviceFunctions& functions = device.functions();
   VkPipelineInfoKHR info = {VK_STRUCTURE_TYPE_PIPELINE_INFO_KHR};
   info.pipeline = pipeline;
   uint32_t count = 0;
-  device.check(functions.vkGetPipelineExecutablePropertiesKHR(device.handle(), &info, &count,
+  check(functions.vkGetPipelineExecutablePropertiesKHR(device.handle(), &info, &count,
                                                               nullptr),
                "vkGetPipelineExecutablePropertiesKHR");
   std::vector<VkPipelineExecutablePropertiesKHR> executables(
       count, {VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_PROPERTIES_KHR});
-  device.check(functions.vkGetPipelineExecutablePropertiesKHR(device.handle(), &info, &count,
+  check(functions.vkGetPipelineExecutablePropertiesKHR(device.handle(), &info, &count,
                                                               executables.data()),
                "vkGetPipelineExecutablePropertiesKHR");
   JsonWriter json;
@@ -74,30 +75,30 @@ std::string describe(Device& device, VkPipeline pipeline) {
 
 std::string pipeline_statistics(const std::string& spirv, uint32_t subgroup_size,
                                 uint32_t push_constant_bytes) {
-  const std::shared_ptr<Device> device = DeviceRegistry::get().device(0);
-  device->require_alive();
-  if (!device->info().features.count("pipelineExecutableInfo")) {
-    fail(Failure::kFeature, device->info().name +
-                                " does not tell what its compiler made "
-                                "(VK_KHR_pipeline_executable_properties)");
+  const DeviceInfo info = DeviceRegistry::get().info(0);
+  if (!info.features.count("pipelineExecutableInfo")) {
+    fail(Failure::kFeature, info.name + " does not tell what its compiler made "
+                                        "(VK_KHR_pipeline_executable_properties)");
   }
   if (spirv.size() % 4 != 0 || spirv.size() < 20 || push_constant_bytes > kPushConstantBytes) {
     fail(Failure::kUsage, "these bytes are no SPIR-V module, or too many push constants");
   }
-  const std::vector<uint32_t> words(reinterpret_cast<const uint32_t*>(spirv.data()),
-                                    reinterpret_cast<const uint32_t*>(spirv.data()) +
-                                        spirv.size() / 4);
-  const VkPipeline pipeline = create_pipeline(
-      *device, words.data(), spirv.size(), subgroup_size, device->pipeline_layout(),
-      VK_NULL_HANDLE, VK_PIPELINE_CREATE_CAPTURE_STATISTICS_BIT_KHR);
+  // A device of its own: a driver without hardware compiles, but has no memory and no queue.
+  const LogicalDevice device(info);
+  std::vector<uint32_t> words(spirv.size() / 4);
+  std::memcpy(words.data(), spirv.data(), spirv.size());
+  const PipelineRequest request = {words.data(), spirv.size(), subgroup_size, VK_NULL_HANDLE,
+                                   VK_PIPELINE_CREATE_CAPTURE_STATISTICS_BIT_KHR};
+  VkPipeline pipeline = VK_NULL_HANDLE;
+  check(create_pipeline(device, request, &pipeline), "vkCreateComputePipelines");
   std::string text;
   try {
-    text = describe(*device, pipeline);
+    text = describe(device, pipeline);
   } catch (...) {
-    device->functions().vkDestroyPipeline(device->handle(), pipeline, nullptr);
+    device.functions().vkDestroyPipeline(device.handle(), pipeline, nullptr);
     throw;
   }
-  device->functions().vkDestroyPipeline(device->handle(), pipeline, nullptr);
+  device.functions().vkDestroyPipeline(device.handle(), pipeline, nullptr);
   return text;
 }
 

@@ -123,7 +123,7 @@ void Stream::run(const Dispatch& dispatch, VkCommandBuffer commands, const GridS
     bound_ = dispatch.pipeline;
   }
   if (dispatch.argument_bytes > 0) {
-    functions.vkCmdPushConstants(commands, device_.pipeline_layout(), VK_SHADER_STAGE_COMPUTE_BIT,
+    functions.vkCmdPushConstants(commands, device_.logical().pipeline_layout(), VK_SHADER_STAGE_COMPUTE_BIT,
                                  0, dispatch.argument_bytes, dispatch.arguments);
   }
   functions.vkCmdDispatchBase(commands, slice.base[0], slice.base[1], slice.base[2],
