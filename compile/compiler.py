@@ -152,7 +152,10 @@ def _libraries(
         kv_dtype="float32" if options.quantization == "q0f32" else "float16",
         decode_batches=library.DECODE_BATCHES,
     )
-    jobs = [library_job(target, plan) for target in expand_targets(options.targets)]
+    jobs = [
+        library_job(target, plan, options.cuda_architectures)
+        for target in expand_targets(options.targets)
+    ]
     libraries = []
     for job, built in zip(jobs, build_libraries(jobs, progress), strict=True):
         file = writer.add_bytes(f"library-{job.target}", ".so", built.code)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ferrylm.compile.cuda.architectures import DEFAULT_ARCHITECTURES, parse_architectures
 from ferrylm.compile.quantize import SCHEMES
 from ferrylm.compile.targets import expand_targets
 from ferrylm.errors import UsageError
@@ -27,6 +28,7 @@ class CompileOptions:
     context_length: int | None = None
     weights: str = "stored"
     seed: int = 0
+    cuda_architectures: tuple[str, ...] = DEFAULT_ARCHITECTURES  # 80, 90a, compute_75, ...
 
     def __post_init__(self) -> None:
         _choice("quantization", self.quantization, SCHEMES)
@@ -34,6 +36,7 @@ class CompileOptions:
         _choice("arithmetic", self.arithmetic, ARITHMETICS)
         _choice("weights", self.weights, WEIGHT_MODES)
         expand_targets(self.targets)
+        parse_architectures(self.cuda_architectures)
         if self.context_length is not None and self.context_length < 1:
             raise UsageError(
                 f"a context of {self.context_length} tokens", wanted="1 or more", fix="give more"

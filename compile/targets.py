@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ferrylm.compile.cuda.library import TIER as CUDA_TIER
+from ferrylm.compile.cuda.library import CudaJob
 from ferrylm.compile.library import LibraryJob, ModelPlan
+from ferrylm.compile.vulkan_tiers import TIERS
 from ferrylm.errors import UsageError
 from ferrylm.schedules.cpu.profile import PROFILES
 
-KINDS = ("cpu", "vulkan")  # that this version compiles for
+KINDS = ("cpu", "vulkan", "cuda")  # that this version compiles for
 
 
 def known_targets() -> list[str]:
@@ -29,9 +32,9 @@ def expand_targets(names: Sequence[str]) -> list[str]:
         if name in single:
             chosen[name] = None
         elif name == "all":
-            chosen |= dict.fromkeys(target for kind in KINDS for target in _defaults(kind))
+            chosen |= dict.fromkeys(target for kind in KINDS for target in _of_kind(kind))
         elif name in KINDS:
-            chosen |= dict.fromkeys(_defaults(name))
+            chosen |= dict.fromkeys(_of_kind(name))
         else:
             raise UsageError(
                 f"target {name!r}",
@@ -41,28 +44,25 @@ def expand_targets(names: Sequence[str]) -> list[str]:
     return list(chosen)
 
 
-def library_job(target: str, plan: ModelPlan) -> LibraryJob:
+def library_job(target: str, plan: ModelPlan, cuda_architectures: tuple[str, ...]) -> LibraryJob:
     """Return the job of a single target that `expand_targets` gave."""
     kind, _, tier = target.partition("-")
     if kind == "cpu":
         from ferrylm.compile.cpu_library import CpuJob
 
         return CpuJob(plan, PROFILES[tier])
+    if kind == "cuda":
+        return CudaJob(plan, cuda_architectures)
     from ferrylm.compile.vulkan_library import VulkanJob
-    from ferrylm.compile.vulkan_tiers import TIERS
 
     return VulkanJob(plan, TIERS[tier])
 
 
 def _single_targets() -> list[str]:
-    from ferrylm.compile.vulkan_tiers import TIERS
-
-    return [f"cpu-{name}" for name in PROFILES] + [f"vulkan-{name}" for name in TIERS]
+    return [target for kind in KINDS for target in _of_kind(kind)]
 
 
-def _defaults(kind: str) -> list[str]:
-    if kind == "cpu":
-        return [f"cpu-{name}" for name in PROFILES]
-    from ferrylm.compile.vulkan_tiers import DEFAULT_TIERS
-
-    return [f"vulkan-{name}" for name in DEFAULT_TIERS]
+def _of_kind(kind: str) -> list[str]:
+    """Return the targets of a kind, all of which its bare name stands for."""
+    tiers = {"cpu": PROFILES, "vulkan": TIERS, "cuda": (CUDA_TIER,)}[kind]
+    return [f"{kind}-{tier}" for tier in tiers]

@@ -68,6 +68,3 @@ TIERS: Mapping[str, VulkanTier] = {
         _tier(8, 10, dot=False),
     )
 }
-
-# What --target vulkan stands for.
-DEFAULT_TIERS = tuple(TIERS)

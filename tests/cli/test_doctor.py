@@ -23,6 +23,7 @@ GOOD = Probe(
     backend_entry_points=("ferrylm_vulkan",),
     backend_problems=(),
     gpu_libraries={"vulkan": ["libvulkan.so.1"], "cuda": [], "rocm": []},
+    vulkan_problem="not built",
 )
 
 
@@ -43,6 +44,7 @@ def test_the_probe_of_this_environment_finds_tvm() -> None:
     assert found.tvm_version.startswith("0.27.")
     assert set(found.gpu_libraries) == {"vulkan", "cuda", "rocm"}
     assert isinstance(found.backend_problems, tuple)
+    assert (found.vulkan is None) == bool(found.vulkan_problem)
 
 
 def test_the_runtime_library_alone_has_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import pytest
 from artifact_samples import entry_of, library, sample_manifest
 
 from ferrylm.errors import NoLibraryError
+from ferrylm.runtime.backends.vulkan_report import probe_of
 from ferrylm.runtime.devices import GpuDevice, Machine
 from ferrylm.runtime.manifest import (
     CudaNeeds,
@@ -77,20 +78,25 @@ RTX_5090 = gpus.cuda("NVIDIA GeForce RTX 5090", "sm_120")
 RX_7900 = gpus.rocm("AMD Radeon RX 7900 XTX", "gfx1100")
 DECK_ROCM = gpus.rocm("AMD Custom GPU 0405", "gfx1033", "integrated")
 
+OLD = gpus.vulkan("radeon_rx580", api_version="1.1.102")
+VIRTUAL = gpus.vulkan("steam_deck", device_class="virtual", name="Virtio-GPU Venus")
+SMALL = gpus.vulkan("steam_deck", limits={**gpus.DECK.limits, "maxComputeSharedMemorySize": 16384})
+
 BY_AUTO: dict[str, tuple[Machine, str]] = {
     "Steam Deck": (gpus.machine(gpus.DECK), "vulkan-subgroup32-dot"),
     "RTX": (gpus.machine(gpus.RTX), "vulkan-subgroup32-dot"),
+    "H100 without CUDA": (gpus.machine(gpus.HOPPER), "vulkan-subgroup32-dot"),
+    "Radeon 780M": (gpus.machine(gpus.PHOENIX), "vulkan-subgroup32-dot"),
     "Arc": (gpus.machine(gpus.ARC), "vulkan-subgroup16-dot"),
-    "old AMD GCN": (gpus.machine(gpus.POLARIS), "vulkan-subgroup64"),
-    "a virtual GPU": (gpus.machine(gpus.VENUS), "vulkan-subgroup32-dot"),
+    "Mali": (gpus.machine(gpus.MALI), "vulkan-subgroup16-dot"),
+    "Apple, whose width nobody can choose": (gpus.machine(gpus.APPLE), "vulkan-subgroup32"),
+    "old AMD GCN": (gpus.machine(gpus.POLARIS), "vulkan-subgroup64-dot"),
+    "a virtual GPU": (gpus.machine(VIRTUAL), "vulkan-subgroup32-dot"),
     "no GPU": (gpus.machine(), "cpu-x86-64-v3"),
     "lavapipe": (gpus.machine(gpus.LAVAPIPE), "cpu-x86-64-v3"),
-    "a GPU that is too old": (gpus.machine(gpus.KEPLER), "cpu-x86-64-v3"),
-    "a GPU that lets nobody choose": (gpus.machine(gpus.OLD_INTEL), "cpu-x86-64-v3"),
+    "a GPU that is too old": (gpus.machine(OLD), "cpu-x86-64-v3"),
     "discrete beside integrated": (
-        gpus.machine(
-            dataclasses.replace(gpus.DECK, index=0), dataclasses.replace(gpus.ARC, index=1)
-        ),
+        gpus.machine(gpus.DECK, dataclasses.replace(gpus.ARC, index=1)),
         "vulkan-subgroup16-dot",
     ),
     "CUDA before Vulkan": (gpus.machine(gpus.RTX, H100), "cuda-sm75"),
@@ -160,23 +166,20 @@ def test_a_device_is_named_by_number_part_of_its_name_or_uuid(asked: str, index:
 def test_a_device_that_is_not_there_is_refused_with_those_that_are(asked: str) -> None:
     with pytest.raises(NoLibraryError) as caught:
         choose_library(EVERYTHING, TWO, device=asked)
-    assert "0 NVIDIA GeForce RTX 4070, 1 Intel(R) Arc" in caught.value.found
+    assert "0 NVIDIA GeForce RTX 4090, 1 Intel(R) Arc" in caught.value.found
     assert asked in caught.value.wanted
 
 
 def refusals() -> list[tuple[str, Sequence[GpuDevice], dict[str, str], str]]:
     """List a device request, the machine's GPUs, problems, and what the refusal must say."""
-    small = dataclasses.replace(
-        gpus.DECK, limits={**gpus.LIMITS, "maxComputeSharedMemorySize": 16384}
-    )
+    narrow = gpus.vulkan("steam_deck", features=gpus.DECK.features - {"shaderInt64"})
     old_driver = gpus.cuda("NVIDIA L4", "sm_89", driver="12.4")
     return [
         ("vulkan", [], {"vulkan": "no libvulkan.so.1"}, "no libvulkan.so.1"),
-        ("vulkan", [gpus.KEPLER], {}, "needs shaderInt64, which NVIDIA GeForce GTX 680 lacks"),
-        ("vulkan", [dataclasses.replace(gpus.RTX, api_version="1.1.102")], {}, "needs Vulkan 1.2"),
-        ("vulkan", [small], {}, "needs maxComputeSharedMemorySize of 32768"),
-        ("vulkan", [gpus.vulkan("Mali", "integrated", (4, 4))], {}, "needs subgroups of 16"),
-        ("vulkan", [gpus.OLD_INTEL], {}, "no subgroupSizeControl"),
+        ("vulkan", [narrow], {}, "needs shaderInt64, which "),
+        ("vulkan", [OLD], {}, "needs Vulkan 1.2"),
+        ("vulkan", [SMALL], {}, "needs maxComputeSharedMemorySize of 32768"),
+        ("vulkan", [gpus.vulkan("mali_g720", subgroup_sizes=(4, 4))], {}, "needs subgroups of 16"),
         ("cuda", [], {"cuda": "no libcuda.so.1"}, "no libcuda.so.1"),
         ("cuda", [old_driver], {}, "needs a driver for CUDA 13.0"),
         ("cuda", [gpus.cuda("Tesla V100", "sm_70")], {}, "Tesla V100 is sm_70"),
@@ -244,6 +247,25 @@ def test_only_kinds_that_matter_are_looked_at() -> None:
     assert wanted_kinds(EVERYTHING, "vulkan:1") == {"vulkan"}
     assert wanted_kinds(EVERYTHING, target="cuda-sm75") == {"cuda"}
     assert wanted_kinds(holding(CPU)) == set()
+
+
+def test_unified_memory_counts_in_all_its_heaps_and_a_discrete_gpus_own_alone() -> None:
+    deck, arc = gpus.report("steam_deck"), gpus.report("intel_arc_a770")
+    assert gpus.DECK.free_bytes == sum(heap["free_bytes"] for heap in deck["heaps"])
+    local = [heap["free_bytes"] for heap in arc["heaps"] if heap["device_local"]]
+    assert gpus.ARC.free_bytes == sum(local) < sum(heap["free_bytes"] for heap in arc["heaps"])
+
+
+def test_an_unusable_device_is_passed_over_with_its_reason() -> None:
+    bad = {**gpus.report("steam_deck"), "usable": False, "reason": "it has no compute queue"}
+    good = gpus.report("intel_arc_a770")
+    probe = probe_of({"devices": [bad, good], "reason": ""})
+    assert [(device.index, device.name) for device in probe.devices] == [(0, good["name"])]
+    nothing = probe_of({"devices": [bad], "reason": "[vulkan:no-device] nothing is there"})
+    assert nothing.devices == ()
+    assert nothing.problem is not None
+    assert nothing.problem.startswith("nothing is there; ")
+    assert "it has no compute queue" in nothing.problem
 
 
 def test_verdicts_name_the_device_they_are_about() -> None:

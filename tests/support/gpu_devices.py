@@ -20,9 +20,9 @@ def report(name: str) -> dict[str, Any]:
     return found
 
 
-def vulkan(name: str, **changes: Any) -> GpuDevice:
+def vulkan(file: str, **changes: Any) -> GpuDevice:
     """Return a recorded Vulkan device."""
-    return replace(device_of(report(name), 0), **changes)
+    return replace(device_of(report(file), 0), **changes)
 
 
 DECK, RTX, ARC = vulkan("steam_deck"), vulkan("geforce_rtx4090"), vulkan("intel_arc_a770")

@@ -54,6 +54,14 @@ QUANTIZATIONS = ("q4f16", "q8f16", "q0f16", "q0f32")
     show_default=True,
     help="How activations are rounded before they meet quantized weights; f32: not at all.",
 )
+@click.option(
+    "--cuda-arch",
+    "cuda_architectures",
+    default="75,80,86,89,90a,100,120,compute_75",
+    show_default=True,
+    metavar="LIST",
+    help="NVIDIA chips to compile for; compute_N is code that a driver finishes for later ones.",
+)
 @click.option("--context", type=click.IntRange(1), help="Tokens of context; default: the model's.")
 @click.option(
     "--weights",
@@ -73,6 +81,7 @@ def compile_verb(
     head: str | None,
     targets: str,
     arithmetic: str,
+    cuda_architectures: str,
     context: int | None,
     weights: str,
     seed: int,
@@ -99,6 +108,7 @@ def compile_verb(
         context_length=context,
         weights=weights,
         seed=seed,
+        cuda_architectures=_names(cuda_architectures),
     )
     with output.progress() as progress:
         result = compile_model(options, progress)
@@ -118,8 +128,12 @@ def compile_verb(
     output.note(f"{binary_size(result.size_bytes)} in {total} ({stages})")
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def _target_names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    names = _names(text)
     if not names:
         raise UsageError(
             f"no target in {text!a}", wanted="names with commas between", fix="give --target cpu"

@@ -43,6 +43,7 @@ def all_checks() -> list[Callable[[], list[Line]]]:
     """Return the checks in the order in which they are shown."""
     from ferrylm.cli import doctor_checks as checks
     from ferrylm.cli.doctor_probe import probe_in_child
+    from ferrylm.cli.doctor_vulkan import check_vulkan
     from ferrylm.runtime.cpu_features import host_cpu
 
     cores = min(host_cpu().physical_cores, checks.usable_cpus())
@@ -55,6 +56,7 @@ def all_checks() -> list[Callable[[], list[Line]]]:
         checks.check_memory,
         checks.check_disk,
         lambda: checks.check_bandwidth(thread_counts(cores)),
+        lambda: check_vulkan(found),
         lambda: checks.check_gpus(found),
     ]
 

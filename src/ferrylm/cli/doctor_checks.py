@@ -149,9 +149,10 @@ def check_bandwidth(thread_counts: list[int]) -> list[Line]:
 
 
 def check_gpus(probe: Probe) -> list[Line]:
-    """Say which GPU loaders are here; for information, since this version runs on CPUs."""
+    """Say which loaders of other GPUs are here; doctor_vulkan.py has a page on Vulkan."""
     return [
         Line(kind, OK, ", ".join(found) if found else f"no {libraries[0]}")
         for kind, libraries in GPU_LOADERS.items()
+        if kind != "vulkan"
         for found in [probe.gpu_libraries.get(kind, [])]
     ]

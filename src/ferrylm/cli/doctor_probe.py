@@ -34,6 +34,8 @@ class Probe:
     backend_entry_points: tuple[str, ...]  # names of the group tvm.backends
     backend_problems: tuple[str, ...]  # TVM turns their failures into warnings
     gpu_libraries: dict[str, list[str]]  # kind of device -> libraries that could be opened
+    vulkan: dict[str, Any] | None = None  # what the native library reports of loader and devices
+    vulkan_problem: str = ""  # why it reports nothing
 
 
 def probe() -> Probe:
@@ -53,6 +55,7 @@ def probe() -> Probe:
         has_compiler = tvm.get_global_func("target.build.llvm", allow_missing=True) is not None
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
+    vulkan, vulkan_problem = _vulkan() if problem is None else (None, problem)
     return Probe(
         tvm_version=tvm_version,
         tvm_ffi_version=tvm_ffi_version,
@@ -64,7 +67,19 @@ def probe() -> Probe:
             kind: [name for name in libraries if _opens(name)]
             for kind, libraries in GPU_LOADERS.items()
         },
+        vulkan=vulkan,
+        vulkan_problem=vulkan_problem,
     )
+
+
+def _vulkan() -> tuple[dict[str, Any] | None, str]:
+    """Return the native library's report, or why there is none; a driver may crash in it."""
+    from ferrylm.runtime import vulkan_backend
+
+    try:
+        return vulkan_backend.loader_report(), ""
+    except Exception as error:
+        return None, getattr(error, "found", None) or str(error)
 
 
 def probe_in_child() -> Probe:

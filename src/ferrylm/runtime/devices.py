@@ -31,7 +31,7 @@ class GpuDevice:
     total_bytes: int
     architecture: str = ""  # sm_90, gfx1033
     features: frozenset[str] = frozenset()
-    subgroup_sizes: tuple[int, int] = (1, 1)  # the least and the largest
+    subgroup_sizes: tuple[int, int] = (1, 1)  # the least and the largest that a kernel may ask for
     limits: Mapping[str, int] = field(default_factory=dict)
 
 

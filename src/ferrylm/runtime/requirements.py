@@ -66,11 +66,6 @@ def _vulkan_problem(needs: VulkanNeeds, device: GpuDevice) -> str | None:
         if not least <= size <= most:
             offered = f"{least}" if least == most else f"{least} to {most}"
             return f"needs subgroups of {size}, {device.name} has {offered}"
-        if least != most and "subgroupSizeControl" not in device.features:
-            return (
-                f"needs subgroups of {size}, {device.name} has {least} to {most}"
-                " and lets nobody choose (no subgroupSizeControl)"
-            )
     missing = [name for name in needs.features if name not in device.features]
     if missing:
         return f"needs {', '.join(missing)}, which {device.name} lacks"

@@ -29,9 +29,9 @@ def probe_of(report: Mapping[str, Any]) -> GpuProbe:
 
 def device_of(report: Mapping[str, Any], index: int) -> GpuDevice:
     """Return one device of a report."""
-    features = frozenset(str(name) for name in report["features"])
+    sizes = ("min_subgroup_size", "max_subgroup_size")
     if not report["can_require_subgroup_size"]:
-        features -= {"subgroupSizeControl"}
+        sizes = ("subgroup_size", "subgroup_size")  # the one that kernels get unasked
     heaps = _counting_heaps(report)
     return GpuDevice(
         kind="vulkan",
@@ -44,8 +44,8 @@ def device_of(report: Mapping[str, Any], index: int) -> GpuDevice:
         api_version=str(report["api_version"]),
         free_bytes=sum(int(heap["free_bytes"]) for heap in heaps),
         total_bytes=sum(int(heap["size_bytes"]) for heap in heaps),
-        features=features,
-        subgroup_sizes=(int(report["min_subgroup_size"]), int(report["max_subgroup_size"])),
+        features=frozenset(str(name) for name in report["features"]),
+        subgroup_sizes=(int(report[sizes[0]]), int(report[sizes[1]])),
         limits={
             vulkans: int(report["limits"][ours])
             for ours, vulkans in _LIMITS.items()
