@@ -59,7 +59,11 @@ class Architecture:
         RDNA pairs two compute units unless told otherwise; a fence within a workgroup must then
         wait for all memory. In CU mode it waits for LDS only, as on GCN.
         """
-        return ("+wavefrontsize32", "+cumode") if self.wave == 32 else ()
+        if self.wave == 64:
+            return ()
+        # Halves of registers as operands are new in LLVM: disassemblers before 21 cannot read them.
+        whole_registers = ("-real-true16",) if self.name.startswith(("gfx11", "gfx12")) else ()
+        return ("+wavefrontsize32", "+cumode", *whole_registers)
 
     @property
     def bundle_id(self) -> str:

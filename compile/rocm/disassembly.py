@@ -29,15 +29,12 @@ def find_disassembler() -> str | None:
 
 def disassemble(code: bytes, arch: Architecture, disassembler: str) -> Mapping[str, list[str]]:
     """Return each function's instructions. Raises CompileError when a byte is no instruction."""
-    chip = arch.members[-1] if arch.is_generic else arch.name
+    chip = arch.members[0] if arch.is_generic else arch.name
     with tempfile.TemporaryDirectory(prefix="ferrylm-") as folder:
         path = Path(folder) / "code"
         path.write_bytes(code)
         command = [disassembler, "-d", "--no-show-raw-insn", "--no-leading-addr"]
         command += ["--triple=amdgcn-amd-amdhsa", f"--mcpu={chip}"]
-        if chip.startswith(("gfx11", "gfx12")):
-            # Halves of registers, as LLVM 22 uses them, are off by default in older disassemblers.
-            command.append("--mattr=+real-true16")
         command.append(str(path))
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=_SECONDS, check=False
