@@ -183,6 +183,7 @@ def refusals() -> list[tuple[str, Sequence[GpuDevice], dict[str, str], str]]:
         ("cuda", [], {"cuda": "no libcuda.so.1"}, "no libcuda.so.1"),
         ("cuda", [old_driver], {}, "needs a driver for CUDA 13.0"),
         ("cuda", [gpus.cuda("Tesla V100", "sm_70")], {}, "Tesla V100 is sm_70"),
+        ("cuda", [dataclasses.replace(H100, features=frozenset())], {}, "compute mode Prohibited"),
         ("rocm", [], {"rocm": "no libamdhip64.so"}, "no libamdhip64.so"),
         ("rocm", [gpus.rocm("Radeon VII", "gfx906:sramecc+:xnack-")], {}, "Radeon VII is gfx906"),
     ]

@@ -35,7 +35,7 @@ HOST = HostCpu("x86_64", frozenset({"avx2", "fma"}), "Some CPU", 8, 4)
 def cuda(name: str, architecture: str, index: int = 0, driver: str = "13.0") -> GpuDevice:
     return GpuDevice(
         "cuda", index, name, f"GPU-{index:032x}", "discrete", "580.82", driver, 24 << 30, 24 << 30,
-        architecture,
+        architecture, frozenset({"compute"}),
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ferrylm.runtime.cpu_features import HostCpu
+from ferrylm.runtime.cuda_checks import code_for
 from ferrylm.runtime.devices import GpuDevice
 from ferrylm.runtime.manifest import CudaNeeds, Library, RocmNeeds, VulkanNeeds
 
@@ -82,10 +83,9 @@ def _cuda_problem(needs: CudaNeeds, device: GpuDevice) -> str | None:
             f"needs a driver for CUDA {needs.driver}, the driver {device.driver} of {device.name}"
             f" is for CUDA {device.api_version}"
         )
-    if any(_sm_runs(code, device.architecture) for code in needs.architectures):
-        return None
-    chip = _sm_number(device.architecture)
-    if any(_sm_number(ptx) <= chip and not ptx.endswith(("a", "f")) for ptx in needs.ptx):
+    if "compute" not in device.features:
+        return f"needs a GPU that may compute, {device.name} is in the compute mode Prohibited"
+    if code_for(needs, device.architecture) is not None:
         return None
     held = ", ".join((*needs.architectures, *needs.ptx))
     return f"has code for {held}, {device.name} is {device.architecture}"
@@ -97,23 +97,6 @@ def _rocm_problem(needs: RocmNeeds, device: GpuDevice) -> str | None:
         if code == chip or chip in GENERIC_CHIPS.get(code, ()):
             return None
     return f"has code for {', '.join(needs.architectures)}, {device.name} is {chip}"
-
-
-def _sm_runs(code: str, chip: str) -> bool:
-    """Return whether machine code runs on a chip.
-
-    Code for sm_XY runs on later chips of the same major version, sm_XYa on that chip alone (CUDA
-    C++ Programming Guide, "Compute Capabilities" and "Feature Set Compiler Targets").
-    """
-    wanted, found = _sm_number(code), _sm_number(chip)
-    if code.endswith("a"):
-        return wanted == found
-    return wanted // 10 == found // 10 and wanted <= found
-
-
-def _sm_number(text: str) -> int:
-    digits = "".join(letter for letter in text.partition("_")[2] if letter.isdecimal())
-    return int(digits or 0)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

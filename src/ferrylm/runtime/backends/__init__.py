@@ -20,9 +20,13 @@ def open_backend(device: GpuDevice | None, threads: int) -> Backend:
         from ferrylm.runtime.backends.vulkan import VulkanBackend
 
         return VulkanBackend(device)
+    if device.kind == "cuda":
+        from ferrylm.runtime.cuda_backend import CudaBackend
+
+        return CudaBackend(device)
     raise DeviceError(
         f"a {device.kind} device",
-        wanted="a kind that this version runs: cpu or vulkan",
+        wanted="a kind that this version runs: cpu, vulkan or cuda",
         fix="choose another device",
     )
 
@@ -30,7 +34,11 @@ def open_backend(device: GpuDevice | None, threads: int) -> Backend:
 def probe_kind(kind: str) -> GpuProbe:
     """Return the devices of a kind of GPU, or the reason why there are none; never raises."""
     if kind == "vulkan":
-        from ferrylm.runtime.backends.vulkan import probe
+        from ferrylm.runtime.backends.vulkan import probe as probe_vulkan
 
-        return probe()
+        return probe_vulkan()
+    if kind == "cuda":
+        from ferrylm.runtime.cuda_backend import probe as probe_cuda
+
+        return probe_cuda()
     return GpuProbe((), f"this version runs no {kind} device")
