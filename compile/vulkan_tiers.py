@@ -30,8 +30,9 @@ class VulkanTier:
         return self.profile.name
 
     def arithmetic(self, wanted: str) -> str:
-        """Return the wanted arithmetic, or f32 where the tier has no instruction for it."""
-        return wanted if wanted in self.profile.arithmetics else "f32"
+        """Return the wanted arithmetic, or the tier's best where it gains nothing from that."""
+        offered = self.profile.arithmetics
+        return wanted if wanted in offered else offered[0]
 
     def tvm_target(self) -> dict[str, object]:
         """Return the description that `tvm.target.Target` takes."""
