@@ -30,8 +30,12 @@ const char* tag_of(Failure failure) {
 }  // namespace
 
 void fail(Failure failure, const std::string& sentence) {
-  throw tvm::ffi::Error("RuntimeError", std::string("[hip:") + tag_of(failure) + "] " + sentence,
-                        "");
+  std::string text = std::string("[hip:") + tag_of(failure) + "] " + sentence;
+  // Names out of damaged files are part of messages, which Python reads as UTF-8.
+  for (char& letter : text) {
+    if (letter < ' ' || letter > '~') letter = '?';
+  }
+  throw tvm::ffi::Error("RuntimeError", text, "");
 }
 
 Failure failure_of(Error error) {

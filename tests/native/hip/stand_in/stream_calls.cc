@@ -142,9 +142,13 @@ int hipStreamBeginCapture(void* stream, int mode) {
 }
 
 int hipStreamEndCapture(void* stream, void** graph) {
-  if (const int error = enter("hipStreamEndCapture")) return error;
+  const int error = enter("hipStreamEndCapture");
   StreamState* found = stream_of(stream, "hipStreamEndCapture");
   if (found == nullptr) return 400;
+  if (error != kSuccess) {  // a capture that was invalidated is over all the same
+    found->capture.reset();
+    return error;
+  }
   if (found->capture == nullptr) return problem("the end of no capture", 903);
   *graph = adopt(&state().graphs, std::move(found->capture));
   return kSuccess;
