@@ -1,0 +1,169 @@
+# mypy: disable-error-code="untyped-decorator,no-untyped-def,valid-type"
+"""Kernels for the operations on memory, each with inputs a, b, c and an output of 64 threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tvm.script import tirx as T
+
+from ferrylm.compile.cuda.launch_order import DEPENDENT_LAUNCH
+from tests.compile.cuda.operation_cases import THREADS, call
+
+Array = np.ndarray
+
+
+def effect(name: str, *arguments: Any, dtype: str = "int32") -> Any:
+    """Return a call that does more than return a value."""
+    return T.call_extern(dtype, "ferrylm." + name, *arguments)
+
+
+@dataclass(frozen=True)
+class MemoryCase:
+    """A kernel (a uint32x4, unused, unused, output); see OperationCase."""
+
+    name: str
+    output: tuple[str, int]
+    make: Callable[[], Any]
+    reference: Callable[..., Array]
+    instruction: str
+    operations: frozenset[str]
+    tolerance: float = 0.0
+
+    def kernel(self) -> Any:
+        """Return the PrimFunc."""
+        return self.make().with_attr("global_symbol", self.symbol)
+
+    @property
+    def symbol(self) -> str:
+        """Return the function's name."""
+        return "check_" + self.name
+
+    def arrays(self) -> list[Array]:
+        """Return the inputs."""
+        words = np.arange(THREADS * 4, dtype=np.uint32) * np.uint32(2654435761)
+        rest = np.zeros((THREADS, 1), np.uint32)
+        return [words.reshape(THREADS, 4), rest, rest]
+
+
+def dependent_copy(name: str, *, wait: bool = False) -> Any:
+    """Return a kernel that copies its first input, and waits for the kernel before or not."""
+    tags = [DEPENDENT_LAUNCH] if wait else []
+
+    @T.prim_func(s_tir=True)
+    def func(pa: T.handle, pb: T.handle, pc: T.handle, po: T.handle):
+        T.func_attr({"tirx.kernel_launch_params": tags})
+        a = T.match_buffer(pa, (THREADS * 4,), "uint32")
+        b = T.match_buffer(pb, (THREADS,), "uint32")
+        c = T.match_buffer(pc, (THREADS,), "uint32")
+        out = T.match_buffer(po, (THREADS * 4,), "uint32")
+        for _block in T.thread_binding(1, thread="blockIdx.x"):
+            for thread in T.thread_binding(THREADS, thread="threadIdx.x"):
+                if T.bool(wait):
+                    T.evaluate(effect("prefetch_l2", T.address_of(b[thread])))
+                    T.evaluate(effect("grid_dependency_wait"))
+                for i in range(4):
+                    out[thread * 4 + i] = a[thread * 4 + i] + b[thread] + c[thread]
+                if T.bool(wait):
+                    T.evaluate(effect("launch_dependents"))
+
+    return func.with_attr("global_symbol", name)
+
+
+def _stream(operation: str) -> Any:
+    @T.prim_func(s_tir=True)
+    def func(pa: T.handle, pb: T.handle, pc: T.handle, po: T.handle):
+        a = T.match_buffer(pa, (THREADS * 4,), "uint32")
+        b = T.match_buffer(pb, (THREADS,), "uint32")
+        c = T.match_buffer(pc, (THREADS,), "uint32")
+        out = T.match_buffer(po, (THREADS * 4,), "uint32")
+        for _block in T.thread_binding(1, thread="blockIdx.x"):
+            for thread in T.thread_binding(THREADS, thread="threadIdx.x"):
+                out[T.ramp(thread * 4, 1, 4)] = call(operation, "uint32x4", a.data, thread)
+                out[thread * 4] = out[thread * 4] + b[thread] + c[thread]
+
+    return func
+
+
+def _matrix_rows() -> Any:
+    @T.prim_func(s_tir=True)
+    def func(pa: T.handle, pb: T.handle, pc: T.handle, po: T.handle):
+        a = T.match_buffer(pa, (THREADS * 4,), "uint32")
+        b = T.match_buffer(pb, (THREADS,), "uint32")
+        c = T.match_buffer(pc, (THREADS,), "uint32")
+        out = T.match_buffer(po, (THREADS * 4,), "uint32")
+        for _block in T.thread_binding(1, thread="blockIdx.x"):
+            for thread in T.thread_binding(THREADS, thread="threadIdx.x"):
+                rows = T.alloc_buffer((THREADS * 4,), "uint32", scope="shared")
+                T.evaluate(
+                    effect(
+                        "copy_async_u32x4",
+                        T.address_of(rows[thread * 4]),
+                        T.address_of(a[thread * 4]),
+                    )
+                )
+                T.evaluate(effect("copy_async_commit"))
+                T.evaluate(effect("copy_async_wait", 0))
+                T.tvm_storage_sync("warp")
+                out[T.ramp(thread * 4, 1, 4)] = effect(
+                    "load_matrix_x4", T.address_of(rows[thread * 4]), dtype="uint32x4"
+                )
+                out[thread * 4] = out[thread * 4] + b[thread] + c[thread]
+
+    return func
+
+
+def _atomic() -> Any:
+    @T.prim_func(s_tir=True)
+    def func(pa: T.handle, pb: T.handle, pc: T.handle, po: T.handle):
+        a = T.match_buffer(pa, (THREADS * 4,), "uint32")
+        b = T.match_buffer(pb, (THREADS,), "uint32")
+        c = T.match_buffer(pc, (THREADS,), "uint32")
+        out = T.match_buffer(po, (THREADS,), "uint32")
+        for _block in T.thread_binding(1, thread="blockIdx.x"):
+            for thread in T.thread_binding(THREADS, thread="threadIdx.x"):
+                T.evaluate(
+                    effect(
+                        "atomic_add",
+                        T.address_of(out[thread % 7]),
+                        a[thread * 4] + b[thread] + c[thread],
+                        dtype="uint32",
+                    )
+                )
+
+    return func
+
+
+def _matrix_rows_reference(a: Array, *_: Array) -> Array:
+    lane = np.arange(32)
+    warps = [
+        np.stack([warp[8 * matrix + lane // 4, lane % 4] for matrix in range(4)], axis=1)
+        for warp in a.reshape(-1, 32, 4)
+    ]
+    return np.concatenate(warps)
+
+
+def _atomic_reference(a: Array, *_: Array) -> Array:
+    out = np.zeros((THREADS, 1), np.uint32)
+    np.add.at(out[:, 0], np.arange(THREADS) % 7, a[:, 0])
+    return out
+
+
+WORDS = ("uint32", 4)
+MEMORY_CASES = (
+    MemoryCase("load_stream", WORDS, lambda: _stream("load_stream_u32x4"),
+               lambda a, *_: a, "LDG", frozenset({"load_stream_u32x4"})),
+    MemoryCase("load_evict_first", WORDS, lambda: _stream("load_evict_first_u32x4"),
+               lambda a, *_: a, "LDG", frozenset({"load_evict_first_u32x4"})),
+    MemoryCase("dependent_launch", WORDS, lambda: dependent_copy("dependent", wait=True),
+               lambda a, *_: a, "ACQBULK",
+               frozenset({"grid_dependency_wait", "launch_dependents", "prefetch_l2"})),
+    MemoryCase("matrix_rows", WORDS, _matrix_rows, _matrix_rows_reference, "LDSM",
+               frozenset({"copy_async_u32x4", "copy_async_commit", "copy_async_wait",
+                          "subgroup_barrier", "load_matrix_x4"})),
+    MemoryCase("atomic_add", ("uint32", 1), _atomic, _atomic_reference, "REDG",
+               frozenset({"atomic_add"})),
+)  # fmt: skip
