@@ -42,16 +42,16 @@ def finish(text: str, arch: Architecture, blocks: Mapping[str, Block]) -> str:
 
     text = _DECLARATION.sub(replace, text)
     bodies = "\n".join(functions)
-    text, declared = _without_declared(text)
-    used = sorted(set(re.findall(r"@(llvm\.[\w.]+)\(", bodies)) - declared)
-    declarations = "\n".join(_declare(name, bodies) for name in used)
+    declared = {found[2] for found in _DECLARATION.finditer(text)}
     kernels = _Kernels(arch, blocks)
     text = _KERNEL.sub(kernels.replace, text)
-    return "\n".join([text, bodies, declarations, *kernels.tail(text), ""])
+    return "\n".join([text, bodies, declarations(bodies, declared), *kernels.tail(), ""])
 
 
-def _without_declared(text: str) -> tuple[str, set[str]]:
-    return text, {found[2] for found in _DECLARATION.finditer(text)}
+def declarations(bodies: str, declared: set[str]) -> str:
+    """Return declarations of the intrinsics that `bodies` call, but for those declared already."""
+    used = sorted(set(re.findall(r"@(llvm\.[\w.]+)\(", bodies)) - declared)
+    return "\n".join(_declare(name, bodies) for name in used)
 
 
 def _declare(name: str, bodies: str) -> str:
@@ -96,7 +96,7 @@ class _Kernels:
         head = f"define protected amdgpu_kernel void @{name}({found[3]}) {after}".rstrip()
         return f"{head} #{9000 + index} !reqd_work_group_size !{9000 + index} {{\n"
 
-    def tail(self, text: str) -> list[str]:
+    def tail(self) -> list[str]:
         sizes = [
             f"!{9000 + index} = !{{i32 {x}, i32 {y}, i32 {z}}}"
             for index, (x, y, z) in enumerate(self.sizes)
