@@ -5,7 +5,7 @@ computes  out[m, h] = sum_t softmax_t(q[m, h] . k[t, h // R]) * v[t, h // R], t 
 shapes    q float32 (M, Hq, D), scaled by 1/sqrt(D) already; pages as in layout.py
           block_tables int32 (S, W); positions int32 (M,), -1 for a padding row
           out float32 (M, padded(Hq * D)), zeros beyond Hq * D
-mapping   workgroup  decode   (sequence, KV head, chunk of tokens); `merge_attention` joins chunks
+mapping   workgroup  decode   (sequence, KV head, chunk of tokens); attention_merge.py joins chunks
                      prefill  (tile of query tokens, KV head), all chunks in order
           inside     attention_blocks.py
 limits    page a multiple of BLOCK tokens
@@ -20,7 +20,6 @@ from typing import Any
 from tvm.script import tirx as T
 
 from ferrylm.schedules.cpu.rows import Rows
-from ferrylm.schedules.gpu.activations import COLUMNS, quantize_columns
 from ferrylm.schedules.gpu.attention_blocks import (
     MASKED,
     add_stripes,
@@ -31,10 +30,9 @@ from ferrylm.schedules.gpu.attention_blocks import (
     weigh_values,
 )
 from ferrylm.schedules.gpu.attention_plan import VALUE_VECTOR, AttentionPlan
-from ferrylm.schedules.gpu.layout import KEY_VECTOR, groups, padded
-from ferrylm.schedules.gpu.signature import without
+from ferrylm.schedules.gpu.layout import KEY_VECTOR, padded
 
-__all__ = ["decode_attention", "merge_attention", "prefill_attention"]
+__all__ = ["decode_attention", "prefill_attention"]
 
 
 def chunks_of(table_width: Any, page_size: Any, chunk: int) -> Any:
@@ -80,6 +78,7 @@ def prefill_attention(rows: Rows, plan: AttentionPlan) -> Any:
                         (outputs * VALUE_VECTOR, plan.threads if plan.token_stripes > 1 else 1),
                         "float32", scope="shared",
                     )  # fmt: skip
+                    places = T.alloc_buffer((plan.chunk, 2), "int32", scope="shared")
                     output = T.alloc_buffer((outputs * VALUE_VECTOR,), "float32", scope="local")
                     last = T.alloc_buffer((1,), "int32", scope="local")
                     last[0] = 0
@@ -95,17 +94,15 @@ def prefill_attention(rows: Rows, plan: AttentionPlan) -> Any:
                     T.tvm_storage_sync("shared")
                     for chunk in T.serial((last[0] + plan.chunk - 1) // plan.chunk):
                         score_chunk(
-                            queries, keys, tables, positions, scores, thread, 0, block * tile,
+                            queries, keys, tables, positions, scores, places, thread, 0,
+                            block * tile,
                             kv_head, chunk * plan.chunk, last[0], plan, page_size,
                         )  # fmt: skip
                         T.tvm_storage_sync("shared")
                         softmax_chunk(scores, largest, total, factor, thread, plan)
                         T.tvm_storage_sync("shared")
                         rescale(output, factor, thread, plan)
-                        weigh_values(
-                            scores, values, tables, output, thread, 0, kv_head,
-                            chunk * plan.chunk, last[0], plan, page_size,
-                        )  # fmt: skip
+                        weigh_values(scores, values, places, output, thread, kv_head, plan)
                         T.tvm_storage_sync("shared")
                     if plan.token_stripes > 1:
                         add_stripes(output, partial, thread, plan)
@@ -177,6 +174,7 @@ def decode_attention(batch: int, plan: AttentionPlan) -> Any:
                         (outputs * VALUE_VECTOR, plan.threads if plan.token_stripes > 1 else 1),
                         "float32", scope="shared",
                     )  # fmt: skip
+                    places = T.alloc_buffer((plan.chunk, 2), "int32", scope="shared")
                     output = T.alloc_buffer((outputs * VALUE_VECTOR,), "float32", scope="local")
                     sequence = T.meta_var(task // kv_heads)
                     if chunk * plan.chunk <= positions[sequence]:
@@ -190,17 +188,15 @@ def decode_attention(batch: int, plan: AttentionPlan) -> Any:
                         )
                         T.tvm_storage_sync("shared")
                         score_chunk(
-                            queries, keys, tables, positions, scores, thread, sequence, sequence,
+                            queries, keys, tables, positions, scores, places, thread, sequence,
+                            sequence,
                             task % kv_heads, chunk * plan.chunk, positions[sequence] + 1, plan,
                             page_size,
                         )  # fmt: skip
                         T.tvm_storage_sync("shared")
                         softmax_chunk(scores, largest, total, factor, thread, plan)
                         T.tvm_storage_sync("shared")
-                        weigh_values(
-                            scores, values, tables, output, thread, sequence, task % kv_heads,
-                            chunk * plan.chunk, positions[sequence] + 1, plan, page_size,
-                        )  # fmt: skip
+                        weigh_values(scores, values, places, output, thread, task % kv_heads, plan)
                         if plan.token_stripes > 1:
                             add_stripes(output, partial, thread, plan)
                         store_partial(out, output, largest, total, task, chunk, thread, plan)
@@ -220,76 +216,3 @@ def store_partial(out, output, largest, total, task, chunk, thread, plan):
     if thread < plan.rows:
         out[task, chunk, thread, plan.head_dim] = largest[thread]
         out[task, chunk, thread, plan.head_dim + 1] = total[thread]
-
-
-@T.inline
-def merge_column(merged, partial, first_task, column, count, j, plan):
-    sums = T.alloc_buffer((4,), "float32", scope="local")
-    task = T.meta_var(first_task + column // plan.head_dim // plan.heads)
-    row = T.meta_var(column // plan.head_dim % plan.heads)
-    sums[0] = T.float32(MASKED)
-    sums[1] = T.float32(0)
-    sums[2] = T.float32(0)
-    for c in T.serial(count):
-        sums[0] = T.max(sums[0], partial[task, c, row, plan.head_dim])
-    for c in T.serial(count):
-        sums[3] = T.exp(partial[task, c, row, plan.head_dim] - sums[0])
-        sums[1] = sums[1] + sums[3] * partial[task, c, row, column % plan.head_dim]
-        sums[2] = sums[2] + sums[3] * partial[task, c, row, plan.head_dim + 1]
-    merged[j] = sums[1] / T.max(sums[2], T.float32(1e-30))
-
-
-def merge_attention(batch: int, plan: AttentionPlan, threads: int, parts: int = 0) -> Any:
-    """Return the PrimFunc (partial, positions, out or codes and terms): joins the chunks in order.
-
-    out is float32; with `parts` it is quantized to codes and terms instead, as layout.py has them.
-    The number of chunks of the partial results is a size variable of its own.
-    """
-    shape, head_dim, kv_heads, heads = (
-        plan.shape,
-        plan.head_dim,
-        plan.shape.num_kv_heads,
-        plan.heads,
-    )
-    outputs = shape.num_heads * head_dim
-    width, g = padded(outputs), groups(outputs)
-    quads = width // COLUMNS
-
-    @T.prim_func(s_tir=True, private=True)
-    def func(
-        ppartial: T.handle, ppositions: T.handle, pout: T.handle, pcodes: T.handle,
-        pterms: T.handle,
-    ):  # fmt: skip
-        T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": plan.subgroup})
-        chunks = T.int32()
-        partial = T.match_buffer(
-            ppartial, (batch * kv_heads, chunks, heads, head_dim + 2), "float32"
-        )
-        positions = T.match_buffer(ppositions, (batch,), "int32")
-        out = T.match_buffer(pout, (batch, width), "float32")
-        codes = T.match_buffer(pcodes, (batch, 2 * max(parts, 1), g, 4), "uint32")
-        terms = T.match_buffer(pterms, (batch, g, 4), "uint32")
-        for m in T.thread_binding(batch, thread="blockIdx.y"):
-            for block in T.thread_binding((quads + threads - 1) // threads, thread="blockIdx.x"):
-                for thread in T.thread_binding(threads, thread="threadIdx.x"):
-                    merged = T.alloc_buffer((COLUMNS,), "float32", scope="local")
-                    squares = T.alloc_buffer((1,), "float32", scope="local")
-                    quad = T.meta_var(block * threads + thread)
-                    squares[0] = T.float32(0)
-                    for j in T.unroll(COLUMNS):
-                        merged[j] = T.float32(0)
-                        if quad * COLUMNS + j < outputs:
-                            merge_column(
-                                merged, partial, m * kv_heads, quad * COLUMNS + j,
-                                T.truncdiv(positions[m] + plan.chunk, plan.chunk), j, plan,
-                            )  # fmt: skip
-                    if parts > 0:
-                        quantize_columns(
-                            merged, squares, m, quad, quad < quads, codes, terms, parts
-                        )
-                    else:
-                        if quad < quads:
-                            for j in T.unroll(COLUMNS):
-                                out[m, quad * COLUMNS + j] = merged[j]
-
-    return without(func, ["out"] if parts else ["codes", "terms"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from tvm.script import tirx as T
 
-from ferrylm.schedules.gpu.attention_plan import BLOCK, VALUE_VECTOR
+from ferrylm.schedules.gpu.attention_plan import VALUE_VECTOR
 from ferrylm.schedules.gpu.layout import KEY_VECTOR
 from ferrylm.schedules.gpu.operations import fma, subgroup_add, subgroup_max
 
@@ -31,29 +31,39 @@ def load_queries(q, queries, thread, first_row, first_head, plan):  # noqa: D103
 
 @T.inline
 def score_chunk(  # noqa: D103
-    queries, keys, tables, positions, scores, thread, sequence, first_row, kv_head, first, last,
-    plan, page_size,
+    queries, keys, tables, positions, scores, places, thread, sequence, first_row, kv_head, first,
+    last, plan, page_size,
 ):  # fmt: skip
-    key = T.alloc_buffer((KEY_VECTOR,), plan.kv_dtype, scope="local")
+    key = T.alloc_buffer((plan.key_unroll * KEY_VECTOR,), plan.kv_dtype, scope="local")
     sums = T.alloc_buffer((plan.rows,), "float32", scope="local")
-    page = T.alloc_buffer((1,), "int32", scope="local")
+    place = T.alloc_buffer((2,), "int32", scope="local")
     for i in T.serial(plan.chunk // plan.threads):
-        token = T.meta_var(first + i * plan.threads + thread)
+        slot = T.meta_var(i * plan.threads + thread)
+        # Lanes beyond the last token take its place: what they read exists and weighs nothing.
+        place[0] = tables[sequence, T.truncdiv(T.min(first + slot, last - 1), page_size)]
+        place[1] = T.truncmod(T.min(first + slot, last - 1), page_size)
+        places[slot, 0] = place[0]
+        places[slot, 1] = place[1]
         for r in T.unroll(plan.rows):
             sums[r] = T.float32(0)
-        if token < last:
-            page[0] = tables[sequence, T.truncdiv(token, page_size)]
-            for v in T.serial(plan.vectors):
+        for v in T.serial(plan.vectors // plan.key_unroll):
+            for u in T.unroll(plan.key_unroll):
                 for j in T.vectorized(KEY_VECTOR):
-                    key[j] = keys[page[0], kv_head, v, T.truncmod(token, page_size), j]
-                for r in T.unroll(plan.rows):
-                    for j in T.unroll(KEY_VECTOR):
-                        sums[r] = fma(
-                            T.cast(key[j], "float32"), queries[r, v * KEY_VECTOR + j], sums[r]
-                        )
+                    key[u * KEY_VECTOR + j] = keys[
+                        place[0], kv_head, v * plan.key_unroll + u, place[1], j
+                    ]
+            for r in T.unroll(plan.rows):
+                for j in T.unroll(plan.key_unroll * KEY_VECTOR):
+                    sums[r] = fma(
+                        T.cast(key[j], "float32"),
+                        queries[r, v * plan.key_unroll * KEY_VECTOR + j],
+                        sums[r],
+                    )
         for r in T.unroll(plan.rows):
-            scores[r, i * plan.threads + thread] = T.Select(
-                token <= positions[first_row + r // plan.heads], sums[r], T.float32(MASKED)
+            scores[r, slot] = T.Select(
+                first + slot <= positions[first_row + r // plan.heads],
+                sums[r],
+                T.float32(MASKED),
             )
 
 
@@ -95,32 +105,30 @@ def rescale(output, factor, thread, plan):  # noqa: D103
 
 
 @T.inline
-def weigh_values(  # noqa: D103
-    scores, values, tables, output, thread, sequence, kv_head, first, last, plan, page_size
-):
-    value = T.alloc_buffer((VALUE_VECTOR,), plan.kv_dtype, scope="local")
-    page = T.alloc_buffer((2,), "int32", scope="local")
+def weigh_values(scores, values, places, output, thread, kv_head, plan):  # noqa: D103
+    value = T.alloc_buffer((plan.unroll * VALUE_VECTOR,), plan.kv_dtype, scope="local")
     if thread < plan.value_threads:
-        for block in T.serial((T.min(last - first, plan.chunk) + BLOCK - 1) // BLOCK):
-            page[0] = tables[sequence, T.truncdiv(first + block * BLOCK, page_size)]
-            page[1] = T.truncmod(first + block * BLOCK, page_size)
-            for step in T.serial(BLOCK // plan.token_stripes // plan.unroll):
-                for u in T.unroll(plan.unroll):
-                    token = T.meta_var(
-                        (step * plan.unroll + u) * plan.token_stripes + plan.token_stripe(thread)
-                    )
-                    for j in T.vectorized(VALUE_VECTOR):
-                        value[j] = values[
-                            page[0], kv_head, page[1] + token,
-                            plan.vector(thread) * VALUE_VECTOR + j,
-                        ]  # fmt: skip
-                    for i in T.unroll(plan.rows_a_lane):
-                        for j in T.unroll(VALUE_VECTOR):
-                            output[i * VALUE_VECTOR + j] = fma(
-                                scores[plan.row(thread, i), block * BLOCK + token],
-                                T.cast(value[j], "float32"),
-                                output[i * VALUE_VECTOR + j],
-                            )
+        for step in T.serial(plan.chunk // plan.token_stripes // plan.unroll):
+            for u in T.unroll(plan.unroll):
+                slot = T.meta_var(
+                    (step * plan.unroll + u) * plan.token_stripes + plan.token_stripe(thread)
+                )
+                for j in T.vectorized(VALUE_VECTOR):
+                    value[u * VALUE_VECTOR + j] = values[
+                        places[slot, 0], kv_head, places[slot, 1],
+                        plan.vector(thread) * VALUE_VECTOR + j,
+                    ]  # fmt: skip
+            for u in T.unroll(plan.unroll):
+                slot = T.meta_var(
+                    (step * plan.unroll + u) * plan.token_stripes + plan.token_stripe(thread)
+                )
+                for i in T.unroll(plan.rows_a_lane):
+                    for j in T.unroll(VALUE_VECTOR):
+                        output[i * VALUE_VECTOR + j] = fma(
+                            scores[plan.row(thread, i), slot],
+                            T.cast(value[u * VALUE_VECTOR + j], "float32"),
+                            output[i * VALUE_VECTOR + j],
+                        )
 
 
 @T.inline

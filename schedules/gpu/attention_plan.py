@@ -16,13 +16,16 @@ BLOCK = 32  # tokens that surely lie on one page
 class AttentionTile:
     """Threads of a workgroup, tokens of a chunk, and the query rows a workgroup may have at most.
 
-    `unroll` values are on their way at once.
+    A lane sums values of at most `rows_a_lane` of these; `unroll` values and `key_unroll` vectors
+    of a key are on their way at once.
     """
 
     threads: int
     chunk: int
     rows: int
-    unroll: int = 8
+    rows_a_lane: int = 8
+    unroll: int = 16
+    key_unroll: int = 16
 
 
 @dataclass(frozen=True)
@@ -87,20 +90,30 @@ class AttentionPlan:
 
     @property
     def row_stripes(self) -> int:
-        """Return into how many parts the rows are divided among lanes."""
-        stripes = self.threads // self.lanes_a_row
-        return next(n for n in range(min(stripes, self.rows), 0, -1) if self.rows % n == 0)
+        """Return into how many parts the rows are divided among lanes.
+
+        As few as registers allow: lanes of other rows read the same values again.
+        """
+        most = min(self.threads // self.lanes_a_row, self.rows)
+        fitting = [n for n in range(1, most + 1) if self.rows % n == 0]
+        enough = (n for n in fitting if self.rows // n <= self.tile.rows_a_lane)
+        return next(enough, fitting[-1])
 
     @property
     def token_stripes(self) -> int:
-        """Return into how many parts the tokens of a block are divided among lanes."""
+        """Return into how many parts the tokens of a chunk are divided among lanes."""
         stripes = self.threads // self.lanes_a_row // self.row_stripes
         return next(n for n in (8, 4, 2, 1) if n <= stripes)
 
     @property
     def unroll(self) -> int:
-        """Return how many tokens are unrolled."""
-        return min(self.tile.unroll, BLOCK // self.token_stripes)
+        """Return how many tokens' values a lane loads before it weighs the first."""
+        return min(self.tile.unroll, self.chunk // self.token_stripes)
+
+    @property
+    def key_unroll(self) -> int:
+        """Return how many vectors of a key a lane loads before it multiplies the first."""
+        return next(n for n in range(self.tile.key_unroll, 0, -1) if self.vectors % n == 0)
 
     @property
     def rows_a_lane(self) -> int:

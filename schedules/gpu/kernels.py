@@ -17,9 +17,11 @@ from ferrylm.schedules.cpu.kernels import MatrixStorage
 from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu import activations, attention, embedding, rope
 from ferrylm.schedules.gpu import expose as exposing
+from ferrylm.schedules.gpu.attention_merge import merge_attention
 from ferrylm.schedules.gpu.attention_plan import BLOCK, AttentionPlan, queries_that_fit
 from ferrylm.schedules.gpu.layout import WeightFormat, groups, padded
 from ferrylm.schedules.gpu.matvec import Product, matvec
+from ferrylm.schedules.gpu.overlap import LAUNCH_PARAMS, overlapped
 from ferrylm.schedules.gpu.prepared import Prepared, plain
 from ferrylm.schedules.gpu.profile import GpuProfile
 from ferrylm.schedules.gpu.tiles import ROW_TILE, attention_tile, matvec_tile, row_threads
@@ -80,9 +82,14 @@ class GpuKernels:
     def _call(self, rows: Rows, name: str, make: Any, args: list[Any], out: Any) -> Any:
         key = (name, rows.count)
         if key not in self._cache:
-            self._cache[key] = make()
+            self._cache[key] = self._launched(make())
         suffix = "prefill" if rows.count is None else f"batch{rows.count}"
         return op.tensor_ir_op(self._cache[key], f"{name}_{suffix}", args, out)
+
+    def _launched(self, func: Any) -> Any:
+        """Return the kernel as it is launched on this device."""
+        ready = LAUNCH_PARAMS in func.attrs
+        return overlapped(func) if self.profile.overlap and not ready else func
 
     def embed(self, rows: Rows, tokens: Tensor, table: Matrix) -> Tensor:
         """Look up float32 rows (M, padded(H)) for tokens (tiles, rows of a tile)."""
@@ -173,7 +180,8 @@ class GpuKernels:
             out += self._quantized(m, product.outputs)
         gains = [gain] if product.gained else []
         args = [*activation, *weight.tensors(), *(residual or []), *gains]
-        make = lambda: matvec(product, tile, self.profile.subgroup)  # noqa: E731
+        subgroup, overlap = self.profile.subgroup, self.profile.overlap
+        make = lambda: matvec(product, tile, subgroup, overlap=overlap)  # noqa: E731
         tags = f"{'normed_' if product.eps is not None else ''}{product.epilogue}"
         name = f"{tags}{'_prepared' if product.parts else ''}_{fmt.tag}_{fmt.rows}x{fmt.columns}"
         found = self._call(rows, name, make, args, out if len(out) > 1 else out[0])
@@ -193,7 +201,8 @@ class GpuKernels:
         key = ("rope_append", rows.count)
         if key not in self._cache:
             threads = max(self.profile.subgroup, min(64, shape.head_dim // 2))
-            self._cache[key] = rope.rope_append(rows, shape, threads, one_sequence=prefill)
+            func = rope.rope_append(rows, shape, threads, one_sequence=prefill)
+            self._cache[key] = self._launched(func)
         args = [qkv, step.cos, step.sin, step.positions, step.block_tables, keys, values]
         found = op.tensor_ir_inplace_op(
             self._cache[key], f"rope_append_{suffix}", args, [5, 6, -1], [keys, values, q]
@@ -219,8 +228,7 @@ class GpuKernels:
         )
         make = lambda: attention.decode_attention(batch, plan)  # noqa: E731
         partial = self._call(rows, "attention", make, args, partial)
-        threads = min(64, row_threads(self.profile, width))
-        make = lambda: attention.merge_attention(batch, plan, threads, parts)  # noqa: E731
+        make = lambda: merge_attention(batch, plan, parts)  # noqa: E731
         merged = self._quantized(m, width) if parts else out
         found = self._call(rows, "merge_attention", make, [partial, step.positions], merged)
         return Prepared(found[0], found[1]) if parts else found

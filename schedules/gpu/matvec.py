@@ -22,18 +22,22 @@ from typing import Any
 from ferrylm.schedules.gpu.matvec_float import grouped_float, plain_float
 from ferrylm.schedules.gpu.matvec_grid import MatvecTile, Product
 from ferrylm.schedules.gpu.matvec_integer import integer_matvec
+from ferrylm.schedules.gpu.overlap import overlapped
 
 __all__ = ["MatvecTile", "Product", "matvec"]
 
 
-def matvec(product: Product, tile: MatvecTile, subgroup: int) -> Any:
+def matvec(product: Product, tile: MatvecTile, subgroup: int, *, overlap: bool = False) -> Any:
     """Return the PrimFunc (activations, weights, [residual], [gain], [y], [y_codes, y_terms]).
 
+    With `overlap` it is launched before the kernel before it has ended (overlap.py).
     Activations are (codes, terms) for integer arithmetic, else x float32 (M, padded(K)).
     """
     if product.fmt.integer:
-        return integer_matvec(product, tile, subgroup)
+        func = integer_matvec(product, tile, subgroup, overlap=overlap)
+        return overlapped(func, waits=True) if overlap else func
     if product.eps is not None or product.parts:
         raise ValueError("only integer arithmetic takes and makes quantized activations")
     make = grouped_float if product.fmt.grouped else plain_float
-    return make(product, tile, subgroup)
+    func = make(product, tile, subgroup)
+    return overlapped(func) if overlap else func

@@ -79,7 +79,7 @@ def grouped_float(product: Product, tile: MatvecTile, width: int) -> Any:
         for block in T.thread_binding(extent // columns, thread="blockIdx.y"):
             for workgroup in T.thread_binding(grid.workgroups, thread="blockIdx.x"):
                 for thread in T.thread_binding(grid.threads, thread="threadIdx.x"):
-                    shared = T.alloc_buffer((tile.subgroups, grid.sums), "float32", scope="shared")
+                    shared = T.alloc_buffer(grid.shared_sums, "float32", scope="shared")
                     sums = T.alloc_buffer((grid.sums,), "float32", scope="local")
                     words = T.alloc_buffer((tile.rows * fmt.words,), "uint32", scope="local")
                     terms = T.alloc_buffer((tile.rows, 2), "float32", scope="local")
@@ -139,7 +139,7 @@ def plain_float(product: Product, tile: MatvecTile, width: int) -> Any:
         for block in T.thread_binding(extent // columns, thread="blockIdx.y"):
             for workgroup in T.thread_binding(grid.workgroups, thread="blockIdx.x"):
                 for thread in T.thread_binding(grid.threads, thread="threadIdx.x"):
-                    shared = T.alloc_buffer((tile.subgroups, grid.sums), "float32", scope="shared")
+                    shared = T.alloc_buffer(grid.shared_sums, "float32", scope="shared")
                     sums = T.alloc_buffer((grid.sums,), "float32", scope="local")
                     words = T.alloc_buffer((tile.rows * vector,), dtype, scope="local")
                     values = T.alloc_buffer((columns * vector,), "float32", scope="local")

@@ -8,7 +8,7 @@ from typing import Any
 from tvm.script import tirx as T
 
 from ferrylm.schedules.cpu.rows import Rows
-from ferrylm.schedules.gpu.layout import GROUP, WeightFormat, padded
+from ferrylm.schedules.gpu.layout import GROUP, WeightFormat, groups, padded
 
 EPILOGUES = ("plain", "residual", "swiglu")
 
@@ -69,13 +69,14 @@ class MatvecTile:
     """How much of a product one workgroup and one subgroup work on.
 
     `split` subgroups share their rows and divide the columns; `unroll` steps of a lane load their
-    weights before the first of them multiplies.
+    weights before the first of them multiplies, and with `ahead` the next ones' before that.
     """
 
     subgroups: int
     rows: int
     split: int = 1
     unroll: int = 1
+    ahead: bool = False
 
     def __post_init__(self) -> None:
         if self.rows % 2:
@@ -135,6 +136,41 @@ class MatvecGrid:
     def workgroups(self) -> int:
         """Return the number of workgroups that cover the padded outputs."""
         return -(-padded(self.product.outputs) // self.workgroup_outputs)
+
+    @property
+    def slots(self) -> int:
+        """Return how many groups of weights a lane holds at once."""
+        return self.tile.rows * self.tile.unroll
+
+    @property
+    def steps(self) -> int:
+        """Return how many times a lane loads and multiplies."""
+        return -(-groups(self.product.fmt.columns) // (self.lanes * self.tile.unroll))
+
+    @property
+    def whole(self) -> bool:
+        """Whether every lane has a group in every step."""
+        return groups(self.product.fmt.columns) % (self.lanes * self.tile.unroll) == 0
+
+    def group(self, thread: Any, step: Any, u: int) -> Any:
+        """Return the group of a lane in part u of a step; beyond the end, the last."""
+        found = (step * self.tile.unroll + u) * self.lanes + self.lane(thread)
+        return found if self.whole else T.min(found, groups(self.product.fmt.columns) - 1)
+
+    def valid(self, thread: Any, step: Any, u: int) -> Any:
+        """Return whether a lane has a group of its own in part u of a step."""
+        found = (step * self.tile.unroll + u) * self.lanes + self.lane(thread)
+        return True if self.whole else found < groups(self.product.fmt.columns)
+
+    @property
+    def shared_sums(self) -> tuple[int, int]:
+        """Return the shape of the sums that subgroups of a row exchange."""
+        return (self.tile.subgroups, self.sums) if self.tile.split > 1 else (1, 1)
+
+    @property
+    def shared_results(self) -> tuple[int, int]:
+        """Return the shape of the results that lanes exchange to quantize them."""
+        return (self.columns, self.workgroup_outputs) if self.product.parts else (1, 1)
 
     def lane(self, thread: Any) -> Any:
         """Return a thread's place among the lanes that divide a row's columns."""

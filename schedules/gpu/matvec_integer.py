@@ -10,7 +10,7 @@ from tvm.script import tirx as T
 from ferrylm.schedules.gpu.layout import RADIX, groups, padded
 from ferrylm.schedules.gpu.matvec_epilogue import store
 from ferrylm.schedules.gpu.matvec_grid import MatvecGrid, MatvecTile, Product
-from ferrylm.schedules.gpu.operations import dot4, fma
+from ferrylm.schedules.gpu.operations import dot4, fma, grid_dependency_wait
 from ferrylm.schedules.gpu.signature import without
 
 LOW = 0x0F0F0F0F  # the low nibble of each byte of a word
@@ -83,15 +83,76 @@ def multiply_group(bytes_, terms, x, x_words, sums, first, m, valid, grid):  # n
             )
 
 
-def integer_matvec(product: Product, tile: MatvecTile, width: int) -> Any:
-    """Return the PrimFunc (codes of x, terms of x, weights..., residual, gain, y, codes, terms)."""
+@T.inline
+def load_step(codes, scale, minimum, words, terms, workgroup, thread, step, grid):  # noqa: D103
+    for u in T.unroll(grid.tile.unroll):
+        for r in T.unroll(grid.tile.rows):
+            load_group(
+                codes, scale, minimum, words, terms, grid.matrix_row(workgroup, thread, r),
+                grid.group(thread, step, u), u * grid.tile.rows + r, grid.product.fmt,
+            )  # fmt: skip
+
+
+@T.inline
+def multiply_step(  # noqa: D103
+    x_codes, x_terms, words, terms, sums, first_m, thread, step, grid
+):
+    bytes_ = T.alloc_buffer((grid.slots * 8,), "uint32", scope="local")
+    x = T.alloc_buffer((8 * grid.product.fmt.parts,), "uint32", scope="local")
+    x_words = T.alloc_buffer((4,), "uint32", scope="local")
+    for u in T.unroll(grid.tile.unroll):
+        for r in T.unroll(grid.tile.rows):
+            unpack_bytes(words, bytes_, u * grid.tile.rows + r, grid.product.fmt)
+        for m in T.unroll(grid.columns):
+            load_activations(
+                x_codes, x_terms, x, x_words, first_m + m, grid.group(thread, step, u),
+                grid.product.fmt,
+            )  # fmt: skip
+            multiply_group(
+                bytes_, terms, x, x_words, sums, u * grid.tile.rows, m,
+                grid.valid(thread, step, u), grid,
+            )  # fmt: skip
+
+
+@T.inline
+def sum_groups(  # noqa: D103
+    x_codes, x_terms, codes, scale, minimum, sums, first_m, workgroup, thread, grid, overlap
+):
+    words = T.alloc_buffer((grid.slots * grid.product.fmt.words,), "uint32", scope="local")
+    terms = T.alloc_buffer((grid.slots, 2), "float32", scope="local")
+    if grid.tile.ahead:
+        held = T.alloc_buffer((grid.slots * grid.product.fmt.words,), "uint32", scope="local")
+        held_terms = T.alloc_buffer((grid.slots, 2), "float32", scope="local")
+        load_step(codes, scale, minimum, words, terms, workgroup, thread, 0, grid)
+        if overlap:
+            T.evaluate(grid_dependency_wait())
+        for step in T.serial(grid.steps - 1):
+            for i in T.unroll(grid.slots * grid.product.fmt.words):
+                held[i] = words[i]
+            for i in T.unroll(grid.slots):
+                for j in T.unroll(2 if grid.product.fmt.minimum else 1):
+                    held_terms[i, j] = terms[i, j]
+            load_step(codes, scale, minimum, words, terms, workgroup, thread, step + 1, grid)
+            multiply_step(x_codes, x_terms, held, held_terms, sums, first_m, thread, step, grid)
+        multiply_step(x_codes, x_terms, words, terms, sums, first_m, thread, grid.steps - 1, grid)
+    else:
+        if overlap:
+            T.evaluate(grid_dependency_wait())
+        for step in T.serial(grid.steps):
+            load_step(codes, scale, minimum, words, terms, workgroup, thread, step, grid)
+            multiply_step(x_codes, x_terms, words, terms, sums, first_m, thread, step, grid)
+
+
+def integer_matvec(product: Product, tile: MatvecTile, width: int, *, overlap: bool = False) -> Any:
+    """Return the PrimFunc (codes of x, terms of x, weights..., residual, gain, y, codes, terms).
+
+    With `overlap` it waits for the kernel before it (overlap.py), weights already on their way.
+    """
     rows, fmt = product.rows, product.fmt
     extent, columns, g = rows.symbol(), rows.tile, groups(fmt.columns)
     grid, tensors = MatvecGrid(product, tile, width), fmt.tensors()
     codes_shape, scale_shape = tensors["codes"][1], tensors["scale"][1]
-    steps = -(-g // (grid.lanes * tile.unroll))
-    whole = g % (grid.lanes * tile.unroll) == 0
-    outputs, slots = padded(product.outputs), tile.rows * tile.unroll
+    outputs = padded(product.outputs)
     result_groups, result_parts = groups(product.outputs), max(product.parts, 1)
 
     @T.prim_func(s_tir=True, private=True)
@@ -117,45 +178,15 @@ def integer_matvec(product: Product, tile: MatvecTile, width: int) -> Any:
         for block in T.thread_binding(extent // columns, thread="blockIdx.y"):
             for workgroup in T.thread_binding(grid.workgroups, thread="blockIdx.x"):
                 for thread in T.thread_binding(grid.threads, thread="threadIdx.x"):
-                    shared = T.alloc_buffer((tile.subgroups, grid.sums), "float32", scope="shared")
-                    results = T.alloc_buffer(
-                        (columns, grid.workgroup_outputs), "float32", scope="shared"
-                    )
+                    shared = T.alloc_buffer(grid.shared_sums, "float32", scope="shared")
+                    results = T.alloc_buffer(grid.shared_results, "float32", scope="shared")
                     sums = T.alloc_buffer((grid.sums,), "float32", scope="local")
-                    words = T.alloc_buffer((slots * fmt.words,), "uint32", scope="local")
-                    bytes_ = T.alloc_buffer((slots * 8,), "uint32", scope="local")
-                    terms = T.alloc_buffer((slots, 2), "float32", scope="local")
-                    x = T.alloc_buffer((8 * fmt.parts,), "uint32", scope="local")
-                    x_words = T.alloc_buffer((4,), "uint32", scope="local")
                     for i in T.unroll(grid.sums):
                         sums[i] = T.float32(0)
-                    for step in T.serial(steps):
-                        for u in T.unroll(tile.unroll):
-                            group = T.meta_var(
-                                (step * tile.unroll + u) * grid.lanes + grid.lane(thread)
-                            )
-                            for r in T.unroll(tile.rows):
-                                load_group(
-                                    codes, scale, minimum, words, terms,
-                                    grid.matrix_row(workgroup, thread, r),
-                                    group if whole else T.min(group, g - 1),
-                                    u * tile.rows + r, fmt,
-                                )  # fmt: skip
-                        for u in T.unroll(tile.unroll):
-                            group = T.meta_var(
-                                (step * tile.unroll + u) * grid.lanes + grid.lane(thread)
-                            )
-                            for r in T.unroll(tile.rows):
-                                unpack_bytes(words, bytes_, u * tile.rows + r, fmt)
-                            for m in T.unroll(columns):
-                                load_activations(
-                                    x_codes, x_terms, x, x_words, block * columns + m,
-                                    group if whole else T.min(group, g - 1), fmt,
-                                )  # fmt: skip
-                                multiply_group(
-                                    bytes_, terms, x, x_words, sums, u * tile.rows, m,
-                                    True if whole else group < g, grid,
-                                )  # fmt: skip
+                    sum_groups(
+                        x_codes, x_terms, codes, scale, minimum, sums, block * columns,
+                        workgroup, thread, grid, overlap,
+                    )  # fmt: skip
                     store(
                         sums, shared, results, residual, gain, y, y_codes, y_terms,
                         block * columns, workgroup, thread, grid,

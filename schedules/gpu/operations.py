@@ -41,3 +41,13 @@ def dot4(a: Expression, b: Expression, total: Expression) -> Expression:
 def fma(a: Expression, b: Expression, c: Expression) -> Expression:
     """Return a * b + c, rounded once; float32."""
     return T.call_pure_extern("float32", "ferrylm.fma", a, b, c)
+
+
+def launch_dependents() -> Expression:
+    """Let the next kernel start once every workgroup of this one has; CUDA alone."""
+    return T.call_extern("void", "ferrylm.launch_dependents")
+
+
+def grid_dependency_wait() -> Expression:
+    """Wait for all memory of the kernels before; CUDA alone."""
+    return T.call_extern("void", "ferrylm.grid_dependency_wait")

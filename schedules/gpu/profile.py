@@ -14,7 +14,8 @@ class GpuProfile:
     `dot` says that four products of signed bytes are one instruction; without it activations stay
     float32. `rows_in_lanes` gives every lane rows of its own instead of spreading a row over the
     subgroup: right where a lane's loads are separate instructions anyway, as on a CPU.
-    `shared_bytes` is the shared memory a workgroup may use.
+    `shared_bytes` is the shared memory a workgroup may use. `overlap` says that a kernel may start
+    before the one before it has ended, and wait for its results itself (NVIDIA, from 90 on).
     """
 
     name: str
@@ -23,6 +24,7 @@ class GpuProfile:
     dot: bool
     shared_bytes: int
     rows_in_lanes: bool = False
+    overlap: bool = False
 
     def __post_init__(self) -> None:
         if self.subgroup not in SUBGROUP_WIDTHS:

@@ -29,16 +29,14 @@ _ANY = 1 << 62
 # The first that holds counts. One row of activations, results in float32:
 ONE_ROW = (
     MatvecChoice(_ANY, 8192, MatvecTile(8, 4, split=4, unroll=2)),
-    MatvecChoice(4096, 0, MatvecTile(8, 2, split=4)),
-    MatvecChoice(16384, 0, MatvecTile(4, 2, unroll=2)),
-    MatvecChoice(65536, 0, MatvecTile(4, 2, split=2, unroll=2)),
-    MatvecChoice(_ANY, 0, MatvecTile(4, 2, unroll=2)),
+    MatvecChoice(16384, 0, MatvecTile(4, 2, ahead=True)),
+    MatvecChoice(_ANY, 0, MatvecTile(4, 4, ahead=True)),
 )
 # The same with quantized results: 32 outputs a workgroup.
 ONE_ROW_PREPARED = (
-    MatvecChoice(_ANY, 8192, MatvecTile(16, 4, split=2, unroll=2)),
-    MatvecChoice(16384, 0, MatvecTile(16, 2, unroll=2)),
-    MatvecChoice(_ANY, 0, MatvecTile(16, 4, unroll=2)),
+    MatvecChoice(_ANY, 8192, MatvecTile(32, 4, split=4, unroll=2, ahead=True)),
+    MatvecChoice(16384, 0, MatvecTile(32, 2, split=2, ahead=True)),
+    MatvecChoice(_ANY, 0, MatvecTile(16, 4, ahead=True)),
 )
 MANY_ROWS = MatvecTile(4, 2)
 MANY_ROWS_PREPARED = MatvecTile(16, 2)
@@ -74,6 +72,8 @@ def matvec_tile(profile: GpuProfile, product: Product) -> MatvecTile:
 
 def _fitting(tile: MatvecTile, steps: int, *, fixed: bool) -> MatvecTile:
     """Return the tile, less split and unrolled where lanes would have nothing to do."""
+    if tile.ahead and 2 * tile.split * tile.unroll > steps:
+        tile = replace(tile, ahead=False)
     while tile.unroll > 1 and tile.split * tile.unroll > steps:
         tile = replace(tile, unroll=tile.unroll // 2)
     while tile.split > 1 and tile.split > steps and not fixed:

@@ -1,0 +1,129 @@
+# mypy: disable-error-code="untyped-decorator,no-untyped-def"
+"""Joining the chunks of attention in a decode step, on GPUs.
+
+computes  out[m, h] = sum_c e^(largest_c - M) sums_c / sum_c e^(largest_c - M) weights_c,
+          M = max_c largest_c, perhaps quantized for the product that follows
+shapes    partial float32 (M * Hkv, chunks, R, D + 2) as attention.py leaves it
+          out float32 (M, padded(Hq * D)), or codes and terms as in layout.py
+mapping   workgroup  32 columns of a row; lane  4 columns of every STRIPES-th chunk
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm.script import tirx as T
+
+from ferrylm.schedules.gpu.activations import COLUMNS, LANES, quantize_columns
+from ferrylm.schedules.gpu.attention_blocks import MASKED
+from ferrylm.schedules.gpu.attention_plan import AttentionPlan
+from ferrylm.schedules.gpu.layout import GROUP, groups, padded
+from ferrylm.schedules.gpu.signature import without
+
+STRIPES = 16
+
+
+@T.inline
+def add_chunk(state, partial, task, chunk, row, d, plan):  # noqa: D103
+    # state: largest score, sum of weights, sum of values; new largest, factor, weight
+    state[3] = T.max(state[0], partial[task, chunk, row, plan.head_dim])
+    state[4] = T.exp(state[0] - state[3])
+    state[5] = T.exp(partial[task, chunk, row, plan.head_dim] - state[3])
+    state[0] = state[3]
+    state[1] = state[1] * state[4] + state[5] * partial[task, chunk, row, plan.head_dim + 1]
+    state[2] = state[2] * state[4] + state[5] * partial[task, chunk, row, d]
+
+
+@T.inline
+def sum_stripe(shared, partial, first_task, group, thread, count, outputs, plan):  # noqa: D103
+    state = T.alloc_buffer((6,), "float32", scope="local")
+    stripe = T.meta_var(thread // LANES)
+    for j in T.unroll(COLUMNS):
+        column = T.meta_var(T.min(group * GROUP + thread % LANES * COLUMNS + j, outputs - 1))
+        state[0] = T.float32(MASKED)
+        state[1] = T.float32(0)
+        state[2] = T.float32(0)
+        for i in T.serial(T.truncdiv(count + STRIPES - 1 - stripe, STRIPES)):
+            add_chunk(
+                state, partial, first_task + column // plan.head_dim // plan.heads,
+                i * STRIPES + stripe, column // plan.head_dim % plan.heads,
+                column % plan.head_dim, plan,
+            )  # fmt: skip
+        for k in T.unroll(3):
+            shared[k, stripe, thread % LANES * COLUMNS + j] = state[k]
+
+
+@T.inline
+def join_stripes(merged, shared, lane):  # noqa: D103
+    sums = T.alloc_buffer((4,), "float32", scope="local")
+    for j in T.unroll(COLUMNS):
+        sums[0] = T.float32(MASKED)
+        for s in T.unroll(STRIPES):
+            sums[0] = T.max(sums[0], shared[0, s, lane * COLUMNS + j])
+        sums[1] = T.float32(0)
+        sums[2] = T.float32(0)
+        for s in T.unroll(STRIPES):
+            sums[3] = T.exp(shared[0, s, lane * COLUMNS + j] - sums[0])
+            sums[1] = sums[1] + sums[3] * shared[1, s, lane * COLUMNS + j]
+            sums[2] = sums[2] + sums[3] * shared[2, s, lane * COLUMNS + j]
+        merged[j] = sums[2] / T.max(sums[1], T.float32(1e-30))
+
+
+def merge_attention(batch: int, plan: AttentionPlan, parts: int = 0) -> Any:
+    """Return the PrimFunc (partial, positions, out or codes and terms).
+
+    out is float32; with `parts` it is quantized to codes and terms instead. The number of chunks
+    of the partial results is a size variable of its own.
+    """
+    shape, head_dim, kv_heads, heads = (
+        plan.shape,
+        plan.head_dim,
+        plan.shape.num_kv_heads,
+        plan.heads,
+    )
+    outputs = shape.num_heads * head_dim
+    width, g = padded(outputs), groups(outputs)
+    threads = max(plan.subgroup, LANES * STRIPES)
+
+    @T.prim_func(s_tir=True, private=True)
+    def func(
+        ppartial: T.handle, ppositions: T.handle, pout: T.handle, pcodes: T.handle,
+        pterms: T.handle,
+    ):  # fmt: skip
+        T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": plan.subgroup})
+        chunks = T.int32()
+        partial = T.match_buffer(
+            ppartial, (batch * kv_heads, chunks, heads, head_dim + 2), "float32"
+        )
+        positions = T.match_buffer(ppositions, (batch,), "int32")
+        out = T.match_buffer(pout, (batch, width), "float32")
+        codes = T.match_buffer(pcodes, (batch, 2 * max(parts, 1), g, 4), "uint32")
+        terms = T.match_buffer(pterms, (batch, g, 4), "uint32")
+        for m in T.thread_binding(batch, thread="blockIdx.y"):
+            for group in T.thread_binding(g, thread="blockIdx.x"):
+                for thread in T.thread_binding(threads, thread="threadIdx.x"):
+                    shared = T.alloc_buffer((3, STRIPES, GROUP), "float32", scope="shared")
+                    merged = T.alloc_buffer((COLUMNS,), "float32", scope="local")
+                    squares = T.alloc_buffer((1,), "float32", scope="local")
+                    sum_stripe(
+                        shared, partial, m * kv_heads, group, thread,
+                        T.truncdiv(positions[m] + plan.chunk, plan.chunk), outputs, plan,
+                    )  # fmt: skip
+                    T.tvm_storage_sync("shared")
+                    if thread < plan.subgroup:
+                        squares[0] = T.float32(0)
+                        join_stripes(merged, shared, thread % LANES)
+                        for j in T.unroll(COLUMNS):
+                            if group * GROUP + thread % LANES * COLUMNS + j >= outputs:
+                                merged[j] = T.float32(0)
+                        if parts > 0:
+                            quantize_columns(
+                                merged, squares, m, group * LANES + thread % LANES,
+                                thread < LANES, codes, terms, parts,
+                            )  # fmt: skip
+                        else:
+                            if thread < LANES:
+                                for j in T.unroll(COLUMNS):
+                                    out[m, group * GROUP + thread * COLUMNS + j] = merged[j]
+
+    return without(func, ["out"] if parts else ["codes", "terms"])
