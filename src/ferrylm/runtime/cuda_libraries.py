@@ -17,7 +17,7 @@ _TVM_LIBRARIES = ("libtvm_runtime_extra.so", "libtvm_runtime_cuda.so")
 
 
 def cuda_runtime_places() -> Iterator[str]:
-    """Yield where the CUDA runtime library may be, the likeliest first; the last is a bare name."""
+    """Yield where the CUDA runtime library may be; a bare name is for the loader to find."""
     for package, parts in (("nvidia", ("cu13", "lib")), ("torch", ("lib",))):
         for folder in _package_folders(package):
             yield str(Path(folder, *parts, RUNTIME))
@@ -26,8 +26,8 @@ def cuda_runtime_places() -> Iterator[str]:
         if root:
             yield from (str(Path(root, lib, RUNTIME)) for lib in ("lib", "lib64"))
     yield str(Path(sys.prefix, "lib", RUNTIME))
-    yield str(Path("/usr/local/cuda/lib64", RUNTIME))
     yield RUNTIME  # LD_LIBRARY_PATH and ldconfig
+    yield str(Path("/usr/local/cuda/lib64", RUNTIME))
 
 
 def load_cuda_runtime() -> Any:
