@@ -4,6 +4,8 @@
 
 #include <cstdio>
 
+#include "utf8.h"
+
 namespace ferrylm::vulkan {
 
 namespace {
@@ -29,7 +31,7 @@ const char* tag_of(Failure failure) {
 
 void fail(Failure failure, const std::string& sentence) {
   throw tvm::ffi::Error("RuntimeError",
-                        std::string("[vulkan:") + tag_of(failure) + "] " + sentence, "");
+                        std::string("[vulkan:") + tag_of(failure) + "] " + to_utf8(sentence), "");
 }
 
 Failure failure_of(VkResult result) {

@@ -2,6 +2,8 @@
 
 #include <charconv>
 
+#include "utf8.h"
+
 namespace ferrylm::vulkan {
 
 namespace {
@@ -15,6 +17,7 @@ class JsonParser {
   explicit JsonParser(std::string_view text) : text_(text) {}
 
   JsonValue document() {
+    if (!is_utf8(text_)) fail("the text is not UTF-8");
     JsonValue value = parse_value(0);
     skip_space();
     if (place_ != text_.size()) fail("something follows the value");

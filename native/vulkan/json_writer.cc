@@ -3,13 +3,15 @@
 #include <cmath>
 #include <cstdio>
 
+#include "utf8.h"
+
 namespace ferrylm::vulkan {
 
 namespace {
 
 std::string quoted(const std::string& text) {
   std::string result = "\"";
-  for (const unsigned char letter : text) {
+  for (const unsigned char letter : to_utf8(text)) {
     if (letter == '"' || letter == '\\') {
       result += '\\';
       result += static_cast<char>(letter);
