@@ -153,8 +153,8 @@ def _libraries(
         decode_batches=library.DECODE_BATCHES,
     )
     jobs = [
-        library_job(target, plan, options.cuda_architectures)
-        for target in expand_targets(options.targets)
+        library_job(target, plan, options.chips)
+        for target in expand_targets(options.targets, options.chips)
     ]
     libraries = []
     for job, built in zip(jobs, build_libraries(jobs, progress), strict=True):

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ferrylm.compile.cuda.architectures import DEFAULT_ARCHITECTURES, parse_architectures
 from ferrylm.compile.quantize import SCHEMES
-from ferrylm.compile.targets import expand_targets
+from ferrylm.compile.targets import Chips, expand_targets
 from ferrylm.errors import UsageError
 from ferrylm.schedules.cpu.layout import ARITHMETICS
 
@@ -28,15 +27,14 @@ class CompileOptions:
     context_length: int | None = None
     weights: str = "stored"
     seed: int = 0
-    cuda_architectures: tuple[str, ...] = DEFAULT_ARCHITECTURES  # 80, 90a, compute_75, ...
+    chips: Chips = field(default_factory=Chips)
 
     def __post_init__(self) -> None:
         _choice("quantization", self.quantization, SCHEMES)
         _choice("head quantization", self.head_quantization or self.quantization, SCHEMES)
         _choice("arithmetic", self.arithmetic, ARITHMETICS)
         _choice("weights", self.weights, WEIGHT_MODES)
-        expand_targets(self.targets)
-        parse_architectures(self.cuda_architectures)
+        expand_targets(self.targets, self.chips)
         if self.context_length is not None and self.context_length < 1:
             raise UsageError(
                 f"a context of {self.context_length} tokens", wanted="1 or more", fix="give more"

@@ -2,39 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
+from ferrylm.compile.cuda.architectures import DEFAULT_ARCHITECTURES, parse_architectures
 from ferrylm.compile.cuda.library import TIER as CUDA_TIER
 from ferrylm.compile.cuda.library import CudaJob
 from ferrylm.compile.library import LibraryJob, ModelPlan
+from ferrylm.compile.rocm.architectures import DEFAULT_NAMES
+from ferrylm.compile.rocm_library import WAVES, RocmJob, chips_of
 from ferrylm.compile.vulkan_tiers import TIERS
 from ferrylm.errors import UsageError
 from ferrylm.schedules.cpu.profile import PROFILES
 
-KINDS = ("cpu", "vulkan", "cuda")  # that this version compiles for
+_TIERS: dict[str, tuple[str, ...]] = {
+    "cpu": tuple(PROFILES),
+    "vulkan": tuple(TIERS),
+    "cuda": (CUDA_TIER,),
+    "rocm": tuple(WAVES),
+}
+
+
+@dataclass(frozen=True)
+class Chips:
+    """The chips that machine code is made for, where a library holds that of several."""
+
+    cuda: tuple[str, ...] = DEFAULT_ARCHITECTURES  # 80, 90a, compute_75, ...
+    rocm: tuple[str, ...] = DEFAULT_NAMES  # gfx1100, gfx10-3-generic, ...
+
+    def __post_init__(self) -> None:
+        parse_architectures(self.cuda)
+        for tier in WAVES:
+            chips_of(tier, self.rocm)
 
 
 def known_targets() -> list[str]:
     """Return every name: all, the kinds, and the single targets."""
-    return ["all", *KINDS, *_single_targets()]
+    return ["all", *_TIERS, *_of_kinds(_TIERS)]
 
 
-def expand_targets(names: Sequence[str]) -> list[str]:
+def expand_targets(names: Sequence[str], chips: Chips | None = None) -> list[str]:
     """Return the single targets of names such as all, vulkan or cpu-x86-64-v3, each once.
 
-    Raises UsageError for an unknown one, or for none.
+    A bare `rocm` leaves out the waves of which no chip is listed. Raises UsageError for an unknown
+    name, for none, and for a target without a chip.
     """
     if not names:
         raise UsageError("no target", wanted="one at least", fix="give --target cpu")
-    single = _single_targets()
+    listed = chips or Chips()
+    empty = {f"rocm-{tier}" for tier in WAVES if not chips_of(tier, listed.rocm)}
     chosen: dict[str, None] = {}
     for name in names:
-        if name in single:
+        if name == "all" or name in _TIERS:
+            kinds = _TIERS if name == "all" else (name,)
+            chosen |= {target: None for target in _of_kinds(kinds) if target not in empty}
+        elif name in empty:
+            raise UsageError(
+                f"{name} without a chip", wanted="one of that width", fix="add one to --rocm-arch"
+            )
+        elif name in _of_kinds(_TIERS):
             chosen[name] = None
-        elif name == "all":
-            chosen |= dict.fromkeys(target for kind in KINDS for target in _of_kind(kind))
-        elif name in KINDS:
-            chosen |= dict.fromkeys(_of_kind(name))
         else:
             raise UsageError(
                 f"target {name!r}",
@@ -44,7 +71,7 @@ def expand_targets(names: Sequence[str]) -> list[str]:
     return list(chosen)
 
 
-def library_job(target: str, plan: ModelPlan, cuda_architectures: tuple[str, ...]) -> LibraryJob:
+def library_job(target: str, plan: ModelPlan, chips: Chips) -> LibraryJob:
     """Return the job of a single target that `expand_targets` gave."""
     kind, _, tier = target.partition("-")
     if kind == "cpu":
@@ -52,17 +79,13 @@ def library_job(target: str, plan: ModelPlan, cuda_architectures: tuple[str, ...
 
         return CpuJob(plan, PROFILES[tier])
     if kind == "cuda":
-        return CudaJob(plan, cuda_architectures)
+        return CudaJob(plan, chips.cuda)
+    if kind == "rocm":
+        return RocmJob(plan, tier, chips.rocm)
     from ferrylm.compile.vulkan_library import VulkanJob
 
     return VulkanJob(plan, TIERS[tier])
 
 
-def _single_targets() -> list[str]:
-    return [target for kind in KINDS for target in _of_kind(kind)]
-
-
-def _of_kind(kind: str) -> list[str]:
-    """Return the targets of a kind, all of which its bare name stands for."""
-    tiers = {"cpu": PROFILES, "vulkan": TIERS, "cuda": (CUDA_TIER,)}[kind]
-    return [f"{kind}-{tier}" for tier in tiers]
+def _of_kinds(kinds: Iterable[str]) -> list[str]:
+    return [f"{kind}-{tier}" for kind in kinds for tier in _TIERS[kind]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,9 @@ from ferrylm.cli.hints import fix_for
 from ferrylm.cli.output import Output, common_options
 from ferrylm.cli.units import binary_size, duration
 from ferrylm.errors import UsageError
+
+if TYPE_CHECKING:
+    from ferrylm.compile.targets import Chips
 
 QUANTIZATIONS = ("q4f16", "q8f16", "q0f16", "q0f32")
 
@@ -44,8 +48,8 @@ QUANTIZATIONS = ("q4f16", "q8f16", "q0f16", "q0f32")
     default="cpu",
     show_default=True,
     metavar="LIST",
-    help="Targets, separated by commas: cpu and vulkan stand for every kind of CPU and of Vulkan "
-    "device, all for everything.",
+    help="Targets, separated by commas: cpu, vulkan, cuda and rocm stand for all devices of their "
+    "kind, all for everything.",
 )
 @click.option(
     "--arithmetic",
@@ -61,6 +65,12 @@ QUANTIZATIONS = ("q4f16", "q8f16", "q0f16", "q0f32")
     show_default=True,
     metavar="LIST",
     help="NVIDIA chips to compile for; compute_N is code that a driver finishes for later ones.",
+)
+@click.option(
+    "--rocm-arch",
+    "rocm_architectures",
+    metavar="LIST",
+    help="AMD chips to compile for: gfx1100,gfx10-3-generic; default: all of RDNA, GCN 5 and CDNA.",
 )
 @click.option("--context", type=click.IntRange(1), help="Tokens of context; default: the model's.")
 @click.option(
@@ -82,6 +92,7 @@ def compile_verb(
     targets: str,
     arithmetic: str,
     cuda_architectures: str,
+    rocm_architectures: str | None,
     context: int | None,
     weights: str,
     seed: int,
@@ -108,7 +119,7 @@ def compile_verb(
         context_length=context,
         weights=weights,
         seed=seed,
-        cuda_architectures=_names(cuda_architectures),
+        chips=_chips(cuda_architectures, rocm_architectures),
     )
     with output.progress() as progress:
         result = compile_model(options, progress)
@@ -126,6 +137,12 @@ def compile_verb(
     stages = ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in result.seconds.items())
     total = duration(sum(result.seconds.values()))
     output.note(f"{binary_size(result.size_bytes)} in {total} ({stages})")
+
+
+def _chips(cuda: str, rocm: str | None) -> Chips:
+    from ferrylm.compile.targets import Chips
+
+    return Chips(_names(cuda)) if rocm is None else Chips(_names(cuda), _names(rocm))
 
 
 def _names(text: str) -> tuple[str, ...]:

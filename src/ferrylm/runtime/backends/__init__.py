@@ -24,9 +24,13 @@ def open_backend(device: GpuDevice | None, threads: int) -> Backend:
         from ferrylm.runtime.cuda_backend import CudaBackend
 
         return CudaBackend(device)
+    if device.kind == "rocm":
+        from ferrylm.runtime.backends.rocm import RocmBackend
+
+        return RocmBackend(device)
     raise DeviceError(
         f"a {device.kind} device",
-        wanted="a kind that this version runs: cpu, vulkan or cuda",
+        wanted="a kind that this version runs: cpu, vulkan, cuda or rocm",
         fix="choose another device",
     )
 
@@ -41,4 +45,8 @@ def probe_kind(kind: str) -> GpuProbe:
         from ferrylm.runtime.cuda_backend import probe as probe_cuda
 
         return probe_cuda()
+    if kind == "rocm":
+        from ferrylm.runtime.backends.rocm import probe as probe_rocm
+
+        return probe_rocm()
     return GpuProbe((), f"this version runs no {kind} device")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ferrylm.runtime.backends.base import Array, ReadBytes, Step, Tensor
+from ferrylm.runtime.backends.steps import DirectStep
 from ferrylm.runtime.cpu_features import host_cpu
 from ferrylm.runtime.device_tensors import Arena, aligned, aligned_zeros, as_array, as_tensor
 from ferrylm.runtime.devices import GpuDevice
@@ -96,17 +97,6 @@ class CpuBackend:
 
     def close(self) -> None:
         """Do nothing: memory is freed with the tensors."""
-
-
-class DirectStep:
-    """A step that makes its call each time."""
-
-    def __init__(self, call: Callable[[], Tensor]) -> None:
-        self._call = call
-
-    def run(self) -> Tensor:
-        """Make the call."""
-        return self._call()
 
 
 class _CpuArena:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from ferrylm.runtime import vulkan_backend
 from ferrylm.runtime.backends.base import Step, Tensor
-from ferrylm.runtime.backends.cpu import DirectStep
 from ferrylm.runtime.backends.gpu import DeviceMemory
+from ferrylm.runtime.backends.steps import repeated_step
 from ferrylm.runtime.backends.vulkan_report import device_of, probe_of
 from ferrylm.runtime.devices import GpuDevice, GpuProbe
 from ferrylm.runtime.tvm_runtime import prefer_runtime_only
-
-RECORDING = "FERRY_RECORDING"  # "off" runs every step kernel by kernel, to find faults
 
 
 def probe() -> GpuProbe:
@@ -57,10 +54,17 @@ class VulkanBackend(DeviceMemory):
         return VirtualMachine(module, self.device)
 
     def repeated(self, call: Callable[[], Tensor]) -> Step:
-        """Return a step that is recorded when it runs for the first time."""
-        if os.environ.get(RECORDING) == "off":
-            return DirectStep(call)
-        return RecordedStep(call, self._index)
+        """Return a step whose commands the device keeps."""
+        return repeated_step(call, self._record, lambda kept: vulkan_backend.call("replay", kept))
+
+    def _record(self, call: Callable[[], Tensor]) -> tuple[Any, Tensor]:
+        vulkan_backend.call("record_begin", self._index)
+        try:
+            result = call()
+        except BaseException:
+            vulkan_backend.call("record_cancel", self._index)
+            raise
+        return vulkan_backend.call("record_end", self._index), result
 
     def calling(self) -> AbstractContextManager[object]:
         """Make the device's errors typed."""
@@ -82,29 +86,3 @@ class VulkanBackend(DeviceMemory):
         with suppress(Exception):  # a lost device has nothing to wait for
             self.synchronize()
         self.forget()
-
-
-class RecordedStep:
-    """A step whose commands are kept by the device at its first run and replayed after.
-
-    The recording holds on to all memory that its kernels touch, the result's among it.
-    """
-
-    def __init__(self, call: Callable[[], Tensor], index: int) -> None:
-        self._call, self._index = call, index
-        self._recording: Any = None
-        self._result: Tensor = None
-
-    def run(self) -> Tensor:
-        """Record and run the call, or run it again."""
-        if self._recording is not None:
-            vulkan_backend.call("replay", self._recording)
-            return self._result
-        vulkan_backend.call("record_begin", self._index)
-        try:
-            self._result = self._call()
-        except BaseException:
-            vulkan_backend.call("record_cancel", self._index)
-            raise
-        self._recording = vulkan_backend.call("record_end", self._index)
-        return self._result

@@ -1,0 +1,86 @@
+"""A library for AMD GPUs: the chips whose waves have one width, through HIP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import tvm
+
+from ferrylm.compile.gpu_pipeline import PIPELINE
+from ferrylm.compile.library import (
+    BuiltLibrary,
+    ModelPlan,
+    TargetTraits,
+    export_library,
+    trace_model,
+)
+from ferrylm.compile.rocm.architectures import DEFAULT_NAMES, Architecture, architectures
+from ferrylm.compile.rocm.build_hook import ahead_of_time
+from ferrylm.compile.rocm.code_object import rocm_target
+from ferrylm.runtime.manifest import Requirements, RocmNeeds
+from ferrylm.schedules.gpu.kernels import GpuKernels
+from ferrylm.schedules.gpu.profile import GpuProfile
+
+WAVES = {"wave32": 32, "wave64": 64}  # RDNA; GCN and CDNA
+_HOST_MACHINE = "x86_64"
+_HOST = {"kind": "llvm", "mtriple": "x86_64-unknown-linux-gnu", "mcpu": "x86-64"}
+_PREFERENCE = 100
+_KV_DTYPE = "float16"
+_SHARED_BYTES = 64 << 10  # of a workgroup, on every chip of the list
+
+
+@dataclass(frozen=True)
+class RocmJob:
+    """The ROCm library for one wave width."""
+
+    plan: ModelPlan
+    tier: str  # of WAVES
+    names: tuple[str, ...] = DEFAULT_NAMES
+
+    @property
+    def target(self) -> str:
+        """Return the library's name."""
+        return f"rocm-{self.tier}"
+
+    def run(self) -> BuiltLibrary:
+        """Build it. Raises CompileError, UsageError."""
+        return build_rocm_library(self.plan, self.tier, chips_of(self.tier, self.names))
+
+
+def chips_of(tier: str, names: tuple[str, ...] = DEFAULT_NAMES) -> tuple[Architecture, ...]:
+    """Return those of the named architectures whose waves have the tier's width.
+
+    Raises UsageError for an unknown name.
+    """
+    return tuple(chip for chip in architectures(names) if chip.wave == WAVES[tier])
+
+
+def build_rocm_library(plan: ModelPlan, tier: str, chips: tuple[Architecture, ...]) -> BuiltLibrary:
+    """Compile the model for chips of one wave width. Raises CompileError."""
+    profile = GpuProfile(tier, "rocm", WAVES[tier], dot=True, shared_bytes=_SHARED_BYTES)
+    offered = profile.arithmetics
+    arithmetic = plan.arithmetic if plan.arithmetic in offered else offered[0]
+    plan = replace(plan, kv_dtype=_KV_DTYPE, arithmetic=arithmetic)
+    traced = trace_model(plan, GpuKernels(profile, arithmetic, plan.attention_shape))
+    target = tvm.target.Target(rocm_target(chips[0]), host=tvm.target.Target(_HOST))
+    with ahead_of_time(chips) as built:
+        executable = traced.lower(target, PIPELINE)
+    code = export_library(executable, _HOST_MACHINE)
+    assert built.code_objects is not None, "a model has kernels"
+    names = tuple(chip.name for chip in chips)
+    traits = TargetTraits(
+        kind="rocm",
+        tier=tier,
+        preference=_PREFERENCE,
+        arithmetic=arithmetic,
+        requires=Requirements(_HOST_MACHINE, (), rocm=RocmNeeds(names)),
+        kernels=_kernel_count(traced.module),
+        device_code_bytes=sum(len(found.code) for found in built.code_objects.values()),
+    )
+    return traced.library(code, traits)
+
+
+def _kernel_count(module: Any) -> int:
+    """Return the number of TensorIR functions, each of which is one kernel or more."""
+    return sum(isinstance(func, tvm.tirx.PrimFunc) for _, func in module.functions_items())
