@@ -31,7 +31,6 @@ class Architecture:
     dot: str
     lanes: str
     members: tuple[str, ...] = ()
-    packed_half: bool = True
     matrix: str = "none"
     lds_bytes: int = 65536
     vector_registers: int = 256
@@ -71,12 +70,23 @@ class Architecture:
         return f"hipv4-amdgcn-amd-amdhsa--{self.name}"
 
 
-def _gcn(name: str, machine: int, dot: str, **rest: object) -> Architecture:
-    return Architecture(name, 64, machine, dot, "gcn", **rest)  # type: ignore[arg-type]
+def _gcn(name: str, machine: int, dot: str, members: tuple[str, ...] = ()) -> Architecture:
+    return Architecture(name, 64, machine, dot, "gcn", members)
 
 
-def _rdna(name: str, machine: int, dot: str, **rest: object) -> Architecture:
-    return Architecture(name, 32, machine, dot, "rdna", **rest)  # type: ignore[arg-type]
+def _cdna(name: str, machine: int, registers: int, members: tuple[str, ...] = ()) -> Architecture:
+    lds_bytes = 163840 if name == "gfx950" else 65536
+    return Architecture(
+        *(name, 64, machine, "signed", "gcn", members),
+        matrix="mfma",
+        lds_bytes=lds_bytes,
+        vector_registers=registers,
+    )
+
+
+def _rdna(name: str, machine: int, dot: str, members: tuple[str, ...] = ()) -> Architecture:
+    matrix = "wmma" if dot == "mixed" else "none"
+    return Architecture(name, 32, machine, dot, "rdna", members, matrix=matrix)
 
 
 _GFX9 = ("gfx900", "gfx902", "gfx904", "gfx906", "gfx909", "gfx90c")
@@ -88,10 +98,10 @@ _GFX12 = ("gfx1200", "gfx1201")
 
 _ALL = (
     _gcn("gfx906", 0x2F, "signed"),
-    _gcn("gfx908", 0x30, "signed", matrix="mfma"),
-    _gcn("gfx90a", 0x3F, "signed", matrix="mfma", vector_registers=512),
-    _gcn("gfx942", 0x4C, "signed", matrix="mfma", vector_registers=512),
-    _gcn("gfx950", 0x4F, "signed", matrix="mfma", vector_registers=512, lds_bytes=163840),
+    _cdna("gfx908", 0x30, 256),
+    _cdna("gfx90a", 0x3F, 512),
+    _cdna("gfx942", 0x4C, 512),
+    _cdna("gfx950", 0x4F, 512),
     _rdna("gfx1010", 0x33, "none"),
     _rdna("gfx1012", 0x35, "signed"),
     _rdna("gfx1030", 0x36, "signed"),
@@ -101,24 +111,21 @@ _ALL = (
     _rdna("gfx1034", 0x3E, "signed"),
     _rdna("gfx1035", 0x3D, "signed"),
     _rdna("gfx1036", 0x45, "signed"),
-    _rdna("gfx1100", 0x41, "mixed", matrix="wmma"),
-    _rdna("gfx1101", 0x46, "mixed", matrix="wmma"),
-    _rdna("gfx1102", 0x47, "mixed", matrix="wmma"),
-    _rdna("gfx1103", 0x44, "mixed", matrix="wmma"),
-    _rdna("gfx1150", 0x43, "mixed", matrix="wmma"),
-    _rdna("gfx1151", 0x4A, "mixed", matrix="wmma"),
-    _rdna("gfx1152", 0x55, "mixed", matrix="wmma"),
-    _rdna("gfx1200", 0x48, "mixed", matrix="wmma"),
-    _rdna("gfx1201", 0x4E, "mixed", matrix="wmma"),
-    _gcn("gfx9-generic", 0x51, "none", members=_GFX9),
-    _gcn(
-        *("gfx9-4-generic", 0x5F, "signed"),
-        **{"members": _GFX9_4, "matrix": "mfma", "vector_registers": 512},
-    ),
-    _rdna("gfx10-1-generic", 0x52, "none", members=_GFX10_1),
-    _rdna("gfx10-3-generic", 0x53, "signed", members=_GFX10_3),
-    _rdna("gfx11-generic", 0x54, "mixed", members=_GFX11, matrix="wmma"),
-    _rdna("gfx12-generic", 0x59, "mixed", members=_GFX12, matrix="wmma"),
+    _rdna("gfx1100", 0x41, "mixed"),
+    _rdna("gfx1101", 0x46, "mixed"),
+    _rdna("gfx1102", 0x47, "mixed"),
+    _rdna("gfx1103", 0x44, "mixed"),
+    _rdna("gfx1150", 0x43, "mixed"),
+    _rdna("gfx1151", 0x4A, "mixed"),
+    _rdna("gfx1152", 0x55, "mixed"),
+    _rdna("gfx1200", 0x48, "mixed"),
+    _rdna("gfx1201", 0x4E, "mixed"),
+    _gcn("gfx9-generic", 0x51, "none", _GFX9),
+    _cdna("gfx9-4-generic", 0x5F, 512, _GFX9_4),
+    _rdna("gfx10-1-generic", 0x52, "none", _GFX10_1),
+    _rdna("gfx10-3-generic", 0x53, "signed", _GFX10_3),
+    _rdna("gfx11-generic", 0x54, "mixed", _GFX11),
+    _rdna("gfx12-generic", 0x59, "mixed", _GFX12),
 )
 ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType({a.name: a for a in _ALL})
 

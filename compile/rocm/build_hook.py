@@ -36,7 +36,7 @@ from ferrylm.compile.rocm.code_object import CodeObject, kernel_text, quiet, roc
 from ferrylm.compile.rocm.code_objects import build_code_objects
 from ferrylm.compile.rocm.kernel_checks import check_code_objects
 from ferrylm.compile.rocm.lower_operations import block_extents
-from ferrylm.errors import CompileError
+from ferrylm.errors import CompileError, FerryError
 
 _BUILD = "target.build.rocm"
 _LINK = "tvm_callback_rocm_link"
@@ -86,8 +86,24 @@ def ahead_of_time(
         code = {name: built.code for name, built in result.code_objects.items()}
         return _placeholder(original, kernels, write_bundle(code), architectures[0])
 
-    with _replaced(_BUILD, build):
-        yield result
+    errors: list[FerryError] = []
+    with _replaced(_BUILD, _keeping_errors(build, errors)):
+        try:
+            yield result
+        except RuntimeError as error:
+            # TVM turns what a callback raises into errors of its own.
+            raise errors[0] if errors else error from None
+
+
+def _keeping_errors(function: Callable[..., Any], errors: list[FerryError]) -> Callable[..., Any]:
+    def call(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except FerryError as error:
+            errors.append(error)
+            raise
+
+    return call
 
 
 @contextmanager
@@ -114,7 +130,8 @@ def plain_kernels(module: Any) -> Any:
 
 def _plain(func: Any) -> Any:
     kept = {name: func.attrs[name] for name in _KEPT_ATTRIBUTES if name in func.attrs}
-    return tirx.PrimFunc(func.params, func.body, func.ret_type, ir.make_node("ir.DictAttrs", **kept))
+    attributes = ir.make_node("ir.DictAttrs", **kept)
+    return tirx.PrimFunc(func.params, func.body, func.ret_type, attributes)
 
 
 def require_equal_launches(first: Any, second: Any) -> None:
@@ -147,11 +164,13 @@ def _placeholder(original: Any, kernels: Any, bundle: bytes, arch: Architecture)
         )
         for variable, func in kernels.functions.items()
     }
-    with _replaced(_LINK, lambda _original, _object: bundle):
-        with _replaced(_BITCODE, lambda _original: tvm.runtime.convert([])):
-            target = rocm_target(arch)
-            with quiet():
-                return original(tvm.IRModule(empty), target)
+    target = rocm_target(arch)
+    with (
+        _replaced(_LINK, lambda _original, _object: bundle),
+        _replaced(_BITCODE, lambda _original: tvm.runtime.convert([])),
+        quiet(),
+    ):
+        return original(tvm.IRModule(empty), target)
 
 
 @contextmanager

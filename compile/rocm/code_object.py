@@ -2,7 +2,7 @@
 
 Everything is LLVM 22 of the TVM wheel and LLD of `ziglang`; no ROCm, no device library:
 
-1. `LowerOperations` names the operations of ours;
+1. `lower_operations` names the operations of ours;
 2. TVM's AMD generator makes LLVM text, without optimizing (`target.build.llvm`);
 3. `llvm_text` adds bodies, launch bounds and the code object version;
 4. TVM's ROCm build takes that text as if it were a device library, optimizes and assembles it;
@@ -22,12 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import tvm
-from tvm import ir
 from tvm.support import rocm as _tvm_rocm  # noqa: F401  (registers what is replaced below)
 
 from ferrylm.compile.rocm.architectures import Architecture
 from ferrylm.compile.rocm.llvm_text import finish, kernel_names, without_flags
-from ferrylm.compile.rocm.lower_operations import LowerOperations, block_extents
+from ferrylm.compile.rocm.lower_operations import block_extents, lower_operations
 from ferrylm.errors import CompileError
 
 _TRIPLE = "amdgcn-amd-amdhsa-hcc"
@@ -97,7 +96,7 @@ def _generate(module: Any, arch: Architecture) -> str:
     rocm_codegen = tvm.get_global_func("tvm.codegen.llvm.target_rocm")
     # The class is chosen by LLVM's name of the target; TVM registered it under its own.
     tvm.register_global_func("tvm.codegen.llvm.target_amdgcn", rocm_codegen, override=True)
-    lowered = ir.transform.Sequential([LowerOperations])(module)
+    lowered = lower_operations(module)
     target = tvm.target.Target(
         {
             "kind": "llvm",

@@ -41,7 +41,7 @@ def check_code_objects(built: Mapping[str, CodeObject], kernels: Any) -> None:
         _require(not missing, name, "list of kernels", missing)
         for kernel in found:
             wrong = problems(kernel)
-            # The kernel may leave out trailing arguments that it never reads; it must not want more.
+            # LLVM may leave out trailing arguments that are never read; it must not want more.
             if kernel.argument_bytes > _aligned(wanted[kernel.name]):
                 wrong.append(f"{kernel.argument_bytes} bytes of arguments")
             _require(not wrong, name, kernel.name, wrong)

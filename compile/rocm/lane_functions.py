@@ -41,15 +41,15 @@ def lane_index(arch: Architecture, name: str) -> list[str]:
 
 def _move(arch: Architecture, move: Move, source: str, target: str) -> list[str]:
     if isinstance(move, Dpp):
-        dpp = f"i32 {move.control}, i32 15, i32 15, i1 true"
-        return [f"%{target} = call i32 @llvm.amdgcn.update.dpp.i32(i32 poison, i32 {source}, {dpp})"]
+        how = f"i32 {move.control}, i32 15, i32 15, i1 true"
+        call = f"@llvm.amdgcn.update.dpp.i32(i32 poison, i32 {source}, {how})"
+        return [f"%{target} = call i32 {call}"]
     if isinstance(move, Swizzle):
         return [f"%{target} = call i32 @llvm.amdgcn.ds.swizzle(i32 {source}, i32 {move.pattern})"]
     if isinstance(move, ExchangeRows):
         same_lane = f"i32 {0x76543210}, i32 {0xFEDCBA98 - (1 << 32)}, i1 false, i1 false"
-        return [
-            f"%{target} = call i32 @llvm.amdgcn.permlanex16.i32(i32 poison, i32 {source}, {same_lane})"
-        ]
+        call = f"@llvm.amdgcn.permlanex16.i32(i32 poison, i32 {source}, {same_lane})"
+        return [f"%{target} = call i32 {call}"]
     assert isinstance(move, Across)
     return [
         *lane_index(arch, f"{target}.lane"),

@@ -102,7 +102,28 @@ class _Rename:
         return _call(dtype, mangled, arguments)
 
 
-@tvm.tirx.transform.prim_func_pass(opt_level=0)  # type: ignore[untyped-decorator]
-def LowerOperations(func: Any, _mod: Any, _context: Any) -> Any:
-    """Rename the calls of operations of ours; see the file's head."""
-    return func.with_body(structural_map(func.body, (ir.Call, _Rename(func))))
+def lower_operations(module: Any) -> Any:
+    """Return the module with the operations of ours renamed; see the file's head.
+
+    Raises CompileError.
+    """
+    renamed = {variable: _lowered(func) for variable, func in module.functions.items()}
+    return tvm.IRModule(renamed)
+
+
+def _lowered(func: Any) -> Any:
+    rename = _Rename(func)
+    errors: list[CompileError] = []
+
+    def visit(call: Any) -> Expression:
+        try:
+            return rename(call)
+        except CompileError as error:
+            errors.append(error)
+            raise
+
+    try:
+        return func.with_body(structural_map(func.body, (ir.Call, visit)))
+    except RuntimeError as error:
+        # TVM turns what a callback raises into errors of its own.
+        raise errors[0] if errors else error from None

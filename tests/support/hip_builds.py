@@ -24,7 +24,8 @@ _FLAGS = ("-std=c++17", "-O0", "-g0", "-fPIC", "-Wall", "-Wextra", "-Werror")
 
 def _package(name: str) -> Path:
     spec = find_spec(name)
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     return Path(spec.origin).parent
 
 

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import tvm
-from tvm import tirx
 from tvm.script import ir as I
 from tvm.script import tirx as T
 
 from ferrylm.compile import gpu_pipeline
-from ferrylm.compile.rocm.architectures import ARCHITECTURES, Architecture, architectures
-from ferrylm.compile.rocm.build_hook import ahead_of_time
+from ferrylm.compile.rocm.architectures import Architecture, architectures
+from ferrylm.compile.rocm.build_hook import ahead_of_time, collecting
 from ferrylm.compile.rocm.bundle import write_bundle
 from ferrylm.compile.rocm.code_object import CodeObject, quiet, rocm_target
 
@@ -145,12 +144,7 @@ def build(module: Any, archs: Sequence[Architecture] | None = None) -> BuiltKern
 
 def lowered(module: Any, arch: Architecture) -> Any:
     """Return the lowered device functions of a module."""
-    from ferrylm.compile.rocm.build_hook import collecting
-
     target = tvm.target.Target(rocm_target(arch), host="llvm")
     with collecting() as collected, quiet():
         tvm.compile(module, target=target, tir_pipeline=gpu_pipeline.PIPELINE)
     return collected.kernels
-
-
-__all__ = ["ARCHITECTURES", "build", "everything_module", "increment_module", "lowered", "tirx"]

@@ -49,7 +49,8 @@ def _dpp(arch: Architecture, control: int, lanes: NDArray[np.int64]) -> NDArray[
         return row + 15 - within
     if control == 0x141:  # row_half_mirror
         return lanes // 8 * 8 + 7 - lanes % 8
-    assert control & ~15 == 0x160 and arch.lanes == "rdna"  # row_xmask, RDNA only
+    assert control & ~15 == 0x160
+    assert arch.lanes == "rdna"
     return row + (within ^ (control & 15))
 
 

@@ -20,7 +20,8 @@ def test_entries_come_back_in_order() -> None:
 
 def test_the_host_is_first_and_empty_and_code_lies_at_multiples_of_4096() -> None:
     data = write_bundle(CODE)
-    assert data.startswith(b"__CLANG_OFFLOAD_BUNDLE__") and len(data) % 4096 == 0
+    assert data.startswith(b"__CLANG_OFFLOAD_BUNDLE__")
+    assert len(data) % 4096 == 0
     (count,) = struct.unpack_from("<Q", data, 24)
     assert count == 4
     at, entries = 32, []

@@ -58,7 +58,8 @@ def test_kernels_have_the_right_waves_no_spills_and_the_launchers_arguments(
         assert kernel.argument_bytes == ARGUMENT_BYTES[kernel.name]
         assert kernel.block_threads == BLOCK_THREADS[kernel.name]
         assert kernel.lds_bytes == LDS_BYTES[kernel.name]
-        assert 0 < kernel.vector_registers <= 64 and 0 < kernel.scalar_registers <= 40
+        assert 0 < kernel.vector_registers <= 64
+        assert 0 < kernel.scalar_registers <= 40
         assert kernel.code_bytes > 100
 
 
@@ -70,7 +71,8 @@ def test_nothing_but_the_kernels_is_exported(everything: BuiltKernels) -> None:
 
 def test_no_function_is_called_and_no_device_library_is_named(everything: BuiltKernels) -> None:
     for name, built in everything.code_objects.items():
-        assert "__ocml" not in built.assembly and "__ockl" not in built.assembly
+        assert "__ocml" not in built.assembly
+        assert "__ockl" not in built.assembly
         assert not re.search(r"^\s+s_swappc_b64", built.assembly, re.MULTILINE), name
 
 
@@ -87,9 +89,7 @@ def listings(everything: BuiltKernels) -> Mapping[str, Mapping[str, list[str]]]:
     if DISASSEMBLER is None:
         pytest.skip("no llvm-objdump of LLVM 19 or newer")
     return {
-        name: disassemble(
-            built.code, ARCHITECTURES[NEWER.get(name, name)], DISASSEMBLER
-        )
+        name: disassemble(built.code, ARCHITECTURES[NEWER.get(name, name)], DISASSEMBLER)
         for name, built in everything.code_objects.items()
     }
 
@@ -100,7 +100,8 @@ def test_every_byte_of_every_kernel_is_an_instruction_of_its_chip(
     for name, functions in listings.items():
         assert set(functions) == set(ARGUMENT_BYTES), name
         for instructions in functions.values():
-            assert instructions[-1] == "s_endpgm" and len(instructions) > 15
+            assert instructions[-1] == "s_endpgm"
+            assert len(instructions) > 15
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -111,7 +112,8 @@ def test_dot_products_are_the_instructions_that_the_chip_has(
     dots = [operation for operation in code if "dot4" in operation]
     kind = ARCHITECTURES[name].dot
     wanted = {"mixed": (2, "v_dot4_i32_iu8"), "signed": (3, "v_dot4"), "none": (0, "")}[kind]
-    assert len(dots) == wanted[0] and all(operation.startswith(wanted[1]) for operation in dots)
+    assert len(dots) == wanted[0]
+    assert all(operation.startswith(wanted[1]) for operation in dots)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -135,4 +137,4 @@ def test_a_barrier_waits_for_the_waves_own_writes_to_lds(
     written = next(i for i, line in enumerate(code) if re.match(r"ds_(write|store)_b32", line))
     barrier = next(i for i, line in enumerate(code) if line.startswith("s_barrier"))
     waits = [line for line in code[written:barrier] if "lgkmcnt(0)" in line or "dscnt 0x0" in line]
-    assert written < barrier and waits, code[written : barrier + 1]
+    assert waits, code[written : barrier + 1]
