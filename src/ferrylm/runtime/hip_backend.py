@@ -6,7 +6,7 @@ import ctypes
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -105,10 +105,8 @@ def load_failure() -> str:
 def library_path() -> Path | None:
     """Return the native library of this installation (wheel or editable), or None."""
     folders = [Path(__file__).resolve().parent.parent]
-    try:
+    with suppress(metadata.PackageNotFoundError):
         folders.append(Path(str(metadata.distribution("ferrylm").locate_file("ferrylm"))))
-    except metadata.PackageNotFoundError:
-        pass
     for folder in folders:
         candidate = folder / "native" / LIBRARY_NAME
         if candidate.is_file():
