@@ -49,8 +49,8 @@ REFUSALS = [
     (H100, NEEDS, 1, 0, DeviceError, "no CUDA device 1", "choose"),
     (H100, NEEDS, -1, 0, DeviceError, "no CUDA device -1", "choose"),
     (H100 + ",prohibited", NEEDS, 0, 0, DeviceError, "compute mode Prohibited", "nvidia-smi"),
-    (f"device=7.0,{GIB},Tesla V100", NEEDS, 0, 0, NoLibraryError, "sm_70", "--cuda-arch 70"),
-    (f"device=6.1,{GIB},GTX 1080", NEEDS, 0, 0, NoLibraryError, "sm_61", "--cuda-arch 61"),
+    (f"device=7.0,{GIB},Tesla V100", NEEDS, 0, 0, NoLibraryError, "sm_70", "Vulkan"),
+    (f"device=6.1,{GIB},GTX 1080", NEEDS, 0, 0, NoLibraryError, "sm_61", "Vulkan"),
     (f"device=7.5,{GIB},T4", SASS_ONLY, 0, 0, NoLibraryError, "sm_75", "--cuda-arch 75"),
     (f"device=12.0,{GIB},RTX 5090", SASS_ONLY, 0, 0, NoLibraryError, "sm_120", "--cuda-arch 120"),
     (f"device=10.0,{GIB},B200", SASS_ONLY, 0, 0, NoLibraryError, "sm_100", "--cuda-arch 100"),
@@ -62,7 +62,7 @@ REFUSALS = [
      "sm_90", "--cuda-arch 90"),
     (f"device=8.6,{4 * GIB},RTX 3050", NEEDS, 0, 5 * GIB, MemoryLimitError, "4.0 GiB",
      "smaller"),
-    (f"{H100};device=7.0,{GIB},V100", NEEDS, 1, 0, NoLibraryError, "V100", "--cuda-arch 70"),
+    (f"{H100};device=7.0,{GIB},V100", NEEDS, 1, 0, NoLibraryError, "V100", "Vulkan"),
 ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from ferrylm.runtime.devices import GpuDevice
 from ferrylm.runtime.manifest import CudaNeeds
 
 _FIRST_DRIVERS = {"13": "580", "12": "525"}  # CUDA Toolkit Release Notes, table 3
+_OLDEST = 75  # CUDA Toolkit 13.0 Release Notes, "Deprecated Architectures"
 _ARCHITECTURE = re.compile(r"(?:sm|compute)_(\d+)([af]?)")
 
 
@@ -95,11 +96,15 @@ def _device_problem(probe: CudaProbe, index: int) -> FerryError | None:
 def _code_problem(needs: CudaNeeds, device: GpuDevice) -> FerryError | None:
     if code_for(needs, device.architecture) is not None:
         return None
-    number = device.architecture.partition("_")[2]
+    number, _ = _split(device.architecture)
     return NoLibraryError(
         f"no code for {device.name} ({device.architecture})",
         wanted="one of " + ", ".join((*needs.architectures, *needs.ptx)),
-        fix=f"compile the model with --cuda-arch {number}",
+        fix=(
+            f"compile the model with --cuda-arch {number}"
+            if number >= _OLDEST
+            else "use a library for Vulkan: CUDA 13 has no compiler for this chip"
+        ),
     )
 
 
