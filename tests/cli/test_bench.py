@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from artifact_samples import sample_manifest
+from artifact_samples import change_manifest, sample_json, sample_manifest
 from cli_fakes import FakeEngine, Ferry
 from hypothesis import given
 from hypothesis import strategies as st
@@ -242,6 +242,32 @@ def test_bench_opens_an_engine_for_each_thread_count(
     assert [opened["threads"] for opened in engine] == [1, 2]
     assert [row["n_threads"] for row in ended.document] == [1, 1, 2, 2]
     assert [row["bandwidth_gb_s"] for row in ended.document] == [20.0, 20.0, 40.0, 40.0]
+
+
+def test_on_a_gpu_device_and_driver_stand_in_the_place_of_the_bandwidth(
+    ferry: Ferry, artifact: Path, engine: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(_threads: int) -> ReadBandwidth:
+        raise AssertionError("the host's memory says nothing of a GPU")
+
+    monkeypatch.setattr("ferrylm.runtime.bandwidth.measure_read_bandwidth", never)
+    change_manifest(artifact, ("libraries", 0), gpu_library())
+    ended = ferry("bench", str(artifact), *SHORT, "--device", "vulkan")
+    assert ended.code == 0, ended.stderr
+    assert "device: Some GPU (driver 1.2)" in ended.stdout
+    assert "| VULKAN " in ended.stdout
+    (row, _) = ferry("bench", str(artifact), *SHORT, "--device", "vulkan", "--json").document
+    assert (row["gpu_info"], row["backends"]) == ("Some GPU (driver 1.2)", "VULKAN")
+    assert (row["bandwidth_gb_s"], row["bandwidth_percent"]) == (None, None)
+
+
+def gpu_library() -> dict[str, Any]:
+    """Return the sample's first library as one for Vulkan, as JSON."""
+    found: dict[str, Any] = sample_json()["libraries"][0]
+    needs = {"api_version": "1.2", "features": [], "subgroup_sizes": [32], "limits": {}}
+    found |= {"kind": "vulkan", "tier": "some", "target": "vulkan-some"}
+    found["requires"]["vulkan"] = needs
+    return found
 
 
 @pytest.mark.parametrize("form", ["json", "jsonl", "csv"])

@@ -145,4 +145,4 @@ def test_a_parameter_names_its_sources_and_how_it_is_packed(
     assert found["layers.0.gate_up.minimum"].transform == "pack_group_pairs"
     assert all(p.sources == (p.name,) for p in found.values())
     # The same layout for every processor, so that a later one needs no other weights.
-    assert libraries["x86-64-v3"].entry.parameters == libraries["aarch64-dotprod"].parameters
+    assert libraries["x86-64-v3"].entry.parameters == libraries["aarch64-dotprod"].entry.parameters

@@ -112,11 +112,17 @@ class FakeSequence:
     closed: bool = False
 
 
+@dataclass(frozen=True)
+class FakeBackend:
+    description: str = "Some GPU (driver 1.2)"
+
+
 @dataclass
 class FakeEngine:
     """Counts what it is asked to do; takes a fixed time per call on a clock of its own."""
 
     library: Library
+    backend: FakeBackend = FakeBackend()
     threads: int = 2
     vocab_size: int = 64
     context_length: int = 1 << 20
