@@ -43,7 +43,7 @@ def finish(text: str, arch: Architecture, blocks: Mapping[str, Block]) -> str:
     text = _DECLARATION.sub(replace, text)
     bodies = "\n".join(functions)
     declared = {found[2] for found in _DECLARATION.finditer(text)}
-    kernels = _Kernels(arch, blocks)
+    kernels = _Kernels(arch, blocks, first_free(text))
     text = _KERNEL.sub(kernels.replace, text)
     return "\n".join([text, bodies, declarations(bodies, declared), *kernels.tail(), ""])
 
@@ -69,23 +69,30 @@ def _split(arguments: str) -> list[str]:
     return [part for part in arguments.split(",") if part.strip()]
 
 
+def first_free(text: str) -> int:
+    """Return a number that no metadata or attribute group of the text has, nor any after it."""
+    used = re.findall(r"^(?:!|attributes #)(\d+) = ", text, re.MULTILINE)
+    return 1 + max(map(int, used), default=-1)
+
+
 class _Kernels:
     """Puts attributes of its own on every kernel."""
 
-    def __init__(self, arch: Architecture, blocks: Mapping[str, Block]) -> None:
+    def __init__(self, arch: Architecture, blocks: Mapping[str, Block], first: int) -> None:
         self.arch = arch
         self.blocks = blocks
+        self.first = first
         self.groups: list[str] = []
         self.sizes: list[Block] = []
 
     def replace(self, found: re.Match[str]) -> str:
         block = self.blocks[found[2]]
         threads = block[0] * block[1] * block[2]
-        index = len(self.sizes)
+        index = self.first + len(self.sizes)
         self.sizes.append(block)
         features = ",".join(self.arch.features)
         self.groups.append(
-            f"attributes #{9000 + index} = {{ nounwind "
+            f"attributes #{index} = {{ nounwind "
             f'"amdgpu-flat-work-group-size"="{threads},{threads}" '
             f'"uniform-work-group-size"="true" "target-cpu"="{self.arch.name}"'
             + (f' "target-features"="{features}"' if features else "")
@@ -94,17 +101,18 @@ class _Kernels:
         after = _ATTRIBUTE_GROUP.sub("", found[4]).strip()
         name = f"{found[1]}{found[2]}{found[1]}"
         head = f"define protected amdgpu_kernel void @{name}({found[3]}) {after}".rstrip()
-        return f"{head} #{9000 + index} !reqd_work_group_size !{9000 + index} {{\n"
+        return f"{head} #{index} !reqd_work_group_size !{index} {{\n"
 
     def tail(self) -> list[str]:
         sizes = [
-            f"!{9000 + index} = !{{i32 {x}, i32 {y}, i32 {z}}}"
-            for index, (x, y, z) in enumerate(self.sizes)
+            f"!{index} = !{{i32 {x}, i32 {y}, i32 {z}}}"
+            for index, (x, y, z) in enumerate(self.sizes, self.first)
         ]
+        last = self.first + len(self.sizes)
         version = 100 * self.arch.code_object_version
-        flag = f'!8999 = !{{i32 1, !"amdhsa_code_object_version", i32 {version}}}'
+        flag = f'!{last} = !{{i32 1, !"amdhsa_code_object_version", i32 {version}}}'
         # Module flags that TVM wrote for its own loader would ask for another flag's value.
-        return [*self.groups, *sizes, flag, "!llvm.module.flags = !{!8999}"]
+        return [*self.groups, *sizes, flag, f"!llvm.module.flags = !{{!{last}}}"]
 
 
 def without_flags(text: str) -> str:
