@@ -152,10 +152,12 @@ MemoryTotals Allocator::totals() const {
   return totals;
 }
 
-std::vector<std::pair<uint64_t, uint64_t>> Allocator::live_ranges() const {
+std::vector<std::pair<uint64_t, uint64_t>> Allocator::live_tensors() const {
   std::vector<std::pair<uint64_t, uint64_t>> ranges;
   for (const auto& [address, allocation] : by_address_) {
-    ranges.emplace_back(address, allocation->size_bytes);
+    if (allocation->block->purpose() == Purpose::kDevice) {
+      ranges.emplace_back(address, allocation->size_bytes);
+    }
   }
   return ranges;
 }

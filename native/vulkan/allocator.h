@@ -44,8 +44,8 @@ class Allocator {
 
   MemoryTotals totals() const;
   const MemoryHeaps& heaps() const { return heaps_; }
-  std::vector<std::pair<uint64_t, uint64_t>> live_ranges() const;
-  uint64_t visible_count() const { return by_address_.size(); }
+  // Address and size of what TVM owns; the runtime's own buffers are left out.
+  std::vector<std::pair<uint64_t, uint64_t>> live_tensors() const;
   [[noreturn]] void fail_out_of_memory(uint64_t size_bytes, Purpose purpose) const;
 
  private:

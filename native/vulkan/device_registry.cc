@@ -104,7 +104,7 @@ void DeviceRegistry::enumerate(const std::string& spec) {
                                            entries_[index].info.physical != info.physical);
     if (moved) {
       const std::lock_guard<std::mutex> lock(open->mutex());
-      if (open->memory().visible_count() > 0) {
+      if (!open->memory().live_tensors().empty()) {
         fail(Failure::kUsage, "the device " + info.name +
                                   " holds tensors, so its number cannot change; free them first");
       }
@@ -150,7 +150,7 @@ void DeviceRegistry::retire_lost(Entry* entry) {
   std::vector<std::pair<uint64_t, uint64_t>> ranges;
   {
     const std::lock_guard<std::mutex> lock(entry->device->mutex());
-    ranges = entry->device->memory().live_ranges();
+    ranges = entry->device->memory().live_tensors();
   }
   LostMemory::get().adopt(entry->device, ranges);
   entry->device.reset();

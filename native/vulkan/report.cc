@@ -137,7 +137,7 @@ std::string memory_report(int index) {
       .field("used_bytes", totals.used_bytes)
       .field("block_count", totals.block_count)
       .field("allocation_count", totals.allocation_count)
-      .field("live_tensor_count", device->memory().visible_count());
+      .field("live_tensor_count", uint64_t{device->memory().live_tensors().size()});
   write_heaps(&json, device->info(), device->memory().heaps());
   return json.end_object().text();
 }

@@ -278,8 +278,13 @@ void Stream::begin_recording(std::unique_ptr<Recording>* recording) {
   if (recording_) fail(Failure::kRecording, "a recording is made already on this device");
   submit();
   recording_ = std::move(*recording);
-  // Part of the recording: a replay may follow any work.
-  barrier(Barrier::kMemory);
+  try {
+    // Part of the recording: a replay may follow any work.
+    barrier(Barrier::kMemory);
+  } catch (...) {
+    *recording = std::move(recording_);
+    throw;
+  }
 }
 
 std::unique_ptr<Recording> Stream::end_recording() {

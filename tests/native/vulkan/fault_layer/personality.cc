@@ -2,7 +2,9 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace personality {
@@ -24,7 +26,7 @@ struct Shown {
 const Shown* shown() {
   static const Shown kDiscrete = {
       VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU,
-      {{64 * kMebibyte, VK_MEMORY_HEAP_DEVICE_LOCAL_BIT}, {256 * kMebibyte, 0}},
+      {{128 * kMebibyte, VK_MEMORY_HEAP_DEVICE_LOCAL_BIT}, {256 * kMebibyte, 0}},
       {{kLocal, 0}, {kMapped, 1}, {kMapped | VK_MEMORY_PROPERTY_HOST_CACHED_BIT, 1}},
       false};
   static const Shown kApu = {
@@ -40,11 +42,13 @@ const Shown* shown() {
 }
 
 VkDeviceSize allocated[VK_MAX_MEMORY_HEAPS];
+std::map<VkDeviceMemory, std::pair<uint32_t, VkDeviceSize>> owners;  // heap and size
 
 PFN_vkGetPhysicalDeviceMemoryProperties2 real_memory;
 PFN_vkGetPhysicalDeviceProperties real_properties;
 PFN_vkEnumerateDeviceExtensionProperties real_extensions;
 PFN_vkAllocateMemory real_allocate;
+PFN_vkFreeMemory real_free;
 PFN_vkGetBufferMemoryRequirements real_requirements;
 PFN_vkCreateDevice real_create_device;
 
@@ -116,9 +120,20 @@ VKAPI_ATTR VkResult VKAPI_CALL allocate(VkDevice device, const VkMemoryAllocateI
     return VK_ERROR_OUT_OF_DEVICE_MEMORY;
   }
   const VkResult result = real_allocate(device, &real, callbacks, out);
-  // Never given back: tests that fill the memory end with their process.
-  if (result == VK_SUCCESS && shown()->has_budget) allocated[heap] += info->allocationSize;
+  if (result != VK_SUCCESS) return result;
+  allocated[heap] += info->allocationSize;
+  owners[*out] = {heap, info->allocationSize};
   return result;
+}
+
+VKAPI_ATTR void VKAPI_CALL release(VkDevice device, VkDeviceMemory memory,
+                                   const VkAllocationCallbacks* callbacks) {
+  const auto owner = owners.find(memory);
+  if (owner != owners.end()) {
+    allocated[owner->second.first] -= owner->second.second;
+    owners.erase(owner);
+  }
+  real_free(device, memory, callbacks);
 }
 
 template <typename Function>
@@ -139,6 +154,7 @@ PFN_vkVoidFunction wrap(const char* name, PFN_vkVoidFunction real) {
   }
   if (call == "vkCreateDevice") return replace(create_device, &real_create_device, real);
   if (call == "vkAllocateMemory") return replace(allocate, &real_allocate, real);
+  if (call == "vkFreeMemory") return replace(release, &real_free, real);
   if (call == "vkGetBufferMemoryRequirements") {
     return replace(requirements, &real_requirements, real);
   }

@@ -6,7 +6,7 @@
 
 namespace personality {
 
-// "discrete": 64 MiB of device memory that the host does not see, and host memory.
+// "discrete": 128 MiB of device memory that the host does not see, and host memory.
 // "apu": two heaps of 48 and 96 MiB, as a Steam Deck has them, mapped, with budgets.
 // Anything else: the real device's.
 PFN_vkVoidFunction wrap(const char* name, PFN_vkVoidFunction real);
