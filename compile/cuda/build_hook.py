@@ -17,7 +17,7 @@ import tvm_ffi
 from tvm import IRModule
 
 from ferrylm.compile.cuda.bodies import split_bodies
-from ferrylm.compile.cuda.launch_order import allow_overlap
+from ferrylm.compile.cuda.launch_order import allow_overlap, check_overlap
 from ferrylm.compile.cuda.operation_names import rename_operations
 from ferrylm.compile.cuda.prelude import prelude
 from ferrylm.errors import CompileError, FerryError
@@ -97,6 +97,7 @@ def _rename(kernels: Any) -> tuple[Any, frozenset[str]]:
     functions, names = {}, frozenset[str]()
     for variable, function in kernels.functions.items():
         functions[variable], used = rename_operations(function)
+        check_overlap(function, used)
         names |= used
     return IRModule(functions), names
 

@@ -8,10 +8,28 @@ would be read before they are written, and weights after the wait that were to b
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+from typing import Any
+
+from ferrylm.errors import CompileError
 
 DEPENDENT_LAUNCH = "tirx.use_programtic_dependent_launch"  # the tag's spelling in TVM
 _WAIT = "ferrylm_grid_dependency_wait("
 _KERNEL = re.compile(r'^extern "C" __global__ ', re.MULTILINE)
+
+
+def check_overlap(kernel: Any, operations: Collection[str]) -> None:
+    """Raise CompileError for a kernel that may start early and never waits.
+
+    The kernel after it would count on it having waited, and read what the one before still writes.
+    """
+    tags = [str(tag) for tag in kernel.attrs.get("tirx.kernel_launch_params", ())]
+    if DEPENDENT_LAUNCH in tags and "grid_dependency_wait" not in operations:
+        raise CompileError(
+            f"{kernel.attrs['global_symbol']} may start before the kernel before it has ended",
+            wanted="a call of ferrylm.grid_dependency_wait in it",
+            fix=f"add the call, or leave out the tag {DEPENDENT_LAUNCH}",
+        )
 
 
 def allow_overlap(source: str) -> str:

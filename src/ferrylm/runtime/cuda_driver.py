@@ -77,7 +77,7 @@ def _probe(library: Any) -> CudaProbe:
     number = ctypes.c_int()
     known = library.cuDriverGetVersion(ctypes.byref(number)) == 0
     api_version = f"{number.value // 1000}.{number.value % 1000 // 10}" if known else ""
-    driver = _kernel_module_version() or (f"for CUDA {api_version}" if api_version else "")
+    driver = _kernel_module_version() or (f"CUDA {api_version}" if api_version else "")
     count = ctypes.c_int()
     if status == 0:
         status = library.cuDeviceGetCount(ctypes.byref(count))

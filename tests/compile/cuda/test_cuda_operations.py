@@ -4,6 +4,7 @@ from collections import defaultdict
 
 import pytest
 
+from ferrylm.compile.cuda.launch_order import DEPENDENT_LAUNCH
 from ferrylm.compile.cuda.operations import OPERATIONS
 from ferrylm.compile.cuda.resources import kernel_resources
 from ferrylm.errors import CompileError
@@ -73,6 +74,12 @@ def test_a_kernel_that_waits_may_not_read_early() -> None:
     assert len(signatures) == 4  # each is declared and defined
     for line in signatures:
         assert ("__restrict__" in line) == ("first_kernel" in line)
+
+
+def test_a_kernel_that_may_start_early_and_never_waits_is_refused() -> None:
+    hasty = dependent_copy("hasty").with_attr("tirx.kernel_launch_params", [DEPENDENT_LAUNCH])
+    with pytest.raises(CompileError, match=r"hasty_kernel may start before.*grid_dependency_wait"):
+        build_kernels([hasty])
 
 
 def test_a_kernel_without_operations_gets_no_prelude() -> None:
