@@ -52,8 +52,14 @@ def _run_in_worker(job: LibraryJob) -> BuiltLibrary:
             wanted="a model that its schedules can lower",
             fix="report this with the output of ferry compile --debug",
         )
-    library: BuiltLibrary = pickle.loads(done.stdout)
-    return library
+    answer: BuiltLibrary | CompileError = pickle.loads(done.stdout)
+    if isinstance(answer, CompileError):
+        raise CompileError(
+            f"the library {job.target} could not be built: {answer.found}",
+            wanted=answer.wanted,
+            fix=answer.fix,
+        )
+    return answer
 
 
 def _work() -> None:
@@ -61,8 +67,12 @@ def _work() -> None:
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     job: LibraryJob = pickle.load(sys.stdin.buffer)
+    try:
+        found: BuiltLibrary | CompileError = job.run()
+    except CompileError as error:
+        found = error
     with answer:
-        answer.write(pickle.dumps(job.run()))
+        answer.write(pickle.dumps(found))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class FerryError(Exception):
     """Base of all errors of this package, one sentence each.
@@ -17,10 +19,18 @@ class FerryError(Exception):
         self.fix = fix
         super().__init__(f"{found}; wanted {wanted}; {fix}")
 
+    def __reduce__(self) -> tuple[Callable[..., FerryError], tuple[object, ...]]:
+        """Let an error be pickled, which exceptions with named arguments cannot by themselves."""
+        return _rebuilt, (type(self), self.found, self.wanted, self.fix)
+
     @property
     def code(self) -> str:
         """Return the stable name of this kind of error, as `--json` prints it."""
         return type(self).__name__
+
+
+def _rebuilt(kind: type[FerryError], found: str, wanted: str, fix: str) -> FerryError:
+    return kind(found, wanted=wanted, fix=fix)
 
 
 class UsageError(FerryError):
