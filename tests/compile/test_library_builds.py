@@ -29,7 +29,7 @@ def test_what_a_worker_refuses_is_refused_here_in_the_same_words() -> None:
 
 def test_an_unforeseen_error_of_a_worker_is_named_with_its_library() -> None:
     jobs = [FailingJob("vulkan-some", "out of registers"), FailingJob("cpu-some")]
-    with pytest.raises(CompileError, match="vulkan-some could not be built: .*out of registers"):
+    with pytest.raises(CompileError, match=r"vulkan-some could not be built: .*out of registers"):
         build_libraries(jobs, ignore_progress)
 
 

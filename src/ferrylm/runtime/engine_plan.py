@@ -10,6 +10,7 @@ import psutil  # type: ignore[import-untyped]
 
 from ferrylm.errors import MemoryLimitError, UsageError
 from ferrylm.runtime.cpu_features import HostCpu
+from ferrylm.runtime.device_tensors import array_bytes
 from ferrylm.runtime.devices import GpuDevice
 from ferrylm.runtime.kv_pages import page_count
 from ferrylm.runtime.manifest import Library, Manifest
@@ -19,6 +20,7 @@ from ferrylm.runtime.selection import Selection
 
 DEFAULT_CONTEXT = 8192  # tokens at most, unless more are asked for
 DEFAULT_PAGE_SIZE = 32  # tokens
+_ALLOCATION_LIMITS = ("maxMemoryAllocationSize", "maxBufferSize")
 _SPARE_BYTES = 64 << 20  # the interpreter, the driver, and what else the process needs
 
 
@@ -67,6 +69,10 @@ def plan_engine(
         "workspace": library.workspace_bytes,
     }
     _check_memory(manifest, memory, selection.device)
+    if selection.device is not None:
+        one_layer = storage_bytes(manifest.model, library, pages, page)
+        one_layer //= 2 * manifest.model.num_layers
+        _check_largest(library, one_layer, selection.device)
     return EnginePlan(library, threads, context, page, max_sequences, memory)
 
 
@@ -112,3 +118,18 @@ def _check_memory(manifest: Manifest, memory: Mapping[str, int], device: GpuDevi
         wanted=f"{needed / 1e9:.2f} GB ({parts})",
         fix=f"load it with a shorter context or fewer sequences{other}, or close other programs",
     )
+
+
+def _check_largest(library: Library, pages_bytes: int, device: GpuDevice) -> None:
+    """Refuse a tensor that the device cannot allocate in one piece."""
+    sizes = {p.name: array_bytes(p.shape, p.dtype) for p in library.parameters}
+    sizes["the keys of a layer"] = pages_bytes
+    name = max(sizes, key=lambda key: sizes[key])
+    limits = (device.limits.get(key) for key in _ALLOCATION_LIMITS)
+    most = min((limit for limit in limits if limit is not None), default=sizes[name])
+    if sizes[name] > most:
+        raise MemoryLimitError(
+            f"{device.name} allocates at most {most / 1e9:.2f} GB at once",
+            wanted=f"{sizes[name] / 1e9:.2f} GB for {name}",
+            fix="load the model with a shorter context or fewer sequences, or on another device",
+        )
