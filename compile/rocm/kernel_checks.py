@@ -7,7 +7,7 @@ from typing import Any
 
 from ferrylm.compile.rocm.architectures import ARCHITECTURES
 from ferrylm.compile.rocm.code_object import CodeObject
-from ferrylm.compile.rocm.kernel_resources import code_object_resources, problems, wrong_header
+from ferrylm.compile.rocm.kernel_resources import code_object_resources, defects, wrong_header
 from ferrylm.errors import CompileError
 
 
@@ -28,7 +28,10 @@ def _bytes(parameter: Any) -> int:
 
 
 def check_code_objects(built: Mapping[str, CodeObject], kernels: Any) -> None:
-    """Check headers, waves, LDS, spills and argument sizes. Raises CompileError."""
+    """Check headers, waves, LDS, registers and argument sizes. Raises CompileError.
+
+    Spilled registers are slow and no error: `kernel_resources.spills` tells of them.
+    """
     wanted = {
         str(variable.name_hint): argument_bytes(func)
         for variable, func in kernels.functions.items()
@@ -40,7 +43,7 @@ def check_code_objects(built: Mapping[str, CodeObject], kernels: Any) -> None:
         missing = sorted(set(wanted) ^ {kernel.name for kernel in found})
         _require(not missing, name, "list of kernels", missing)
         for kernel in found:
-            wrong = problems(kernel)
+            wrong = defects(kernel)
             # LLVM may leave out trailing arguments that are never read; it must not want more.
             if kernel.argument_bytes > _aligned(wanted[kernel.name]):
                 wrong.append(f"{kernel.argument_bytes} bytes of arguments")

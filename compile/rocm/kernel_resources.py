@@ -82,8 +82,8 @@ def code_object_resources(architecture: str, code: bytes) -> list[KernelResource
     return found
 
 
-def problems(resources: KernelResources) -> list[str]:
-    """Return what would keep the kernel from running, or running well, on its architecture."""
+def defects(resources: KernelResources) -> list[str]:
+    """Return what would keep the kernel from running on its architecture."""
     arch = ARCHITECTURES[resources.architecture]
     found = []
     if resources.wave != arch.wave:
@@ -92,6 +92,12 @@ def problems(resources: KernelResources) -> list[str]:
         found.append(f"{resources.lds_bytes} bytes of LDS, more than {arch.lds_bytes}")
     if resources.vector_registers > arch.vector_registers:
         found.append(f"{resources.vector_registers} vector registers")
+    return found
+
+
+def spills(resources: KernelResources) -> list[str]:
+    """Return what makes the kernel slow: registers and arrays that lie in memory."""
+    found = []
     if resources.vector_spills or resources.scalar_spills:
         found.append(f"{resources.vector_spills} + {resources.scalar_spills} spilled registers")
     if resources.private_bytes:

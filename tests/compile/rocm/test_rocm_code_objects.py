@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from rocm_kernels import BuiltKernels
@@ -14,8 +15,9 @@ from ferrylm.compile.rocm.elf import CodeObjectFile
 from ferrylm.compile.rocm.kernel_resources import (
     KernelResources,
     code_object_resources,
+    defects,
     kernel_resources,
-    problems,
+    spills,
     wrong_header,
 )
 
@@ -53,7 +55,7 @@ def test_kernels_have_the_right_waves_no_spills_and_the_launchers_arguments(
     found = {kernel.name: kernel for kernel in kernels[name]}
     assert set(found) == set(ARGUMENT_BYTES)
     for kernel in found.values():
-        assert problems(kernel) == []
+        assert defects(kernel) == spills(kernel) == []
         assert kernel.wave == (64 if name.startswith("gfx9") else 32)
         assert kernel.argument_bytes == ARGUMENT_BYTES[kernel.name]
         assert kernel.block_threads == BLOCK_THREADS[kernel.name]
@@ -82,6 +84,18 @@ def test_the_resources_of_a_bundle_are_those_of_its_code_objects(
     assert kernel_resources(everything.bundle) == [
         kernel for name in everything.code_objects for kernel in kernels[name]
     ]
+
+
+def test_what_a_chip_cannot_run_is_told_apart_from_what_is_slow(
+    kernels: Mapping[str, list[KernelResources]],
+) -> None:
+    kernel = kernels["gfx90a"][0]
+    assert defects(replace(kernel, wave=32)) == ["waves of 32 instead of 64"]
+    assert defects(replace(kernel, lds_bytes=65537)) == ["65537 bytes of LDS, more than 65536"]
+    assert defects(replace(kernel, vector_registers=513)) == ["513 vector registers"]
+    slow = replace(kernel, vector_spills=3, private_bytes=16)
+    assert defects(slow) == []
+    assert spills(slow) == ["3 + 0 spilled registers", "16 bytes of private memory per lane"]
 
 
 @pytest.fixture(scope="module")
