@@ -21,6 +21,10 @@ class CommandPool {
   VkCommandBuffer take();
   // Free for another use when the submission `serial` is complete.
   void give(VkCommandBuffer commands, uint64_t serial) { pending_.emplace_back(serial, commands); }
+  // Of a command buffer that was never submitted and whose state is unknown.
+  void discard(VkCommandBuffer commands) {
+    functions_.vkFreeCommandBuffers(device_, pool_, 1, &commands);
+  }
   void collect(uint64_t completed_serial);
 
  private:

@@ -81,13 +81,11 @@ bool Device::free(uint64_t address) {
     return true;
   }
   memory_.release(allocation);
-  uint64_t completed = 0;
   try {
-    completed = is_lost_ ? UINT64_MAX : stream_.completed();
+    if (!is_lost_) memory_.collect(stream_.completed(), false);
   } catch (const std::exception&) {
-    completed = UINT64_MAX;  // lost just now: nothing runs any more
+    // Lost just now: its blocks go with the device.
   }
-  memory_.collect(completed, false);
   return true;
 }
 

@@ -56,8 +56,9 @@ PipelineSet::~PipelineSet() {
   try {
     if (!device_->is_lost()) device_->stream().wait_idle(&lock);
   } catch (const std::exception&) {
-    device_->functions().vkDeviceWaitIdle(device_->handle());
+    // Lost or out of memory: what was submitted is waited for below.
   }
+  if (device_->stream().has_pending()) device_->functions().vkDeviceWaitIdle(device_->handle());
   device_->stream().timer().forget(costs_.data(), costs_.data() + costs_.size());
   for (Entry& entry : entries_) {
     device_->functions().vkDestroyPipeline(device_->handle(), entry.pipeline, nullptr);

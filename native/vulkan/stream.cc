@@ -205,7 +205,7 @@ void Stream::close() {
   open_ = VK_NULL_HANDLE;
   const VkResult result = device_.functions().vkEndCommandBuffer(commands);
   if (result != VK_SUCCESS) {
-    pool_.give(commands, open_serial());
+    pool_.discard(commands);
     device_.check(result, "vkEndCommandBuffer");
   }
   closed_.push_back({commands, recording_ != nullptr});
@@ -297,8 +297,7 @@ std::unique_ptr<Recording> Stream::end_recording() {
 std::unique_ptr<Recording> Stream::abandon_recording() {
   if (!recording_) return nullptr;
   if (open_ != VK_NULL_HANDLE) {
-    device_.functions().vkEndCommandBuffer(open_);
-    pool_.give(open_, submitted_);
+    pool_.discard(open_);
     open_ = VK_NULL_HANDLE;
   }
   const auto recorded = [](const Closed& closed) { return closed.recorded; };

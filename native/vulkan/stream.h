@@ -67,6 +67,8 @@ class Stream {
   bool is_pending(const Usage& usage) {
     return usage.serial > completed_ && usage.serial > completed();
   }
+  // Whether anything submitted is not known to be finished.
+  bool has_pending() const { return completed_ < submitted_; }
   bool host_sees_all() const { return host_sees_all_; }
   uint64_t open_serial() const { return submitted_ + 1; }
 

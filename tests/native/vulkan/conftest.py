@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -13,9 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent / "helpers"))
 
 
 @pytest.fixture(autouse=True)
-def _own_pipeline_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
+def _own_pipeline_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep the user's pipeline cache out of the tests."""
     monkeypatch.setenv("FERRY_VULKAN_CACHE", str(tmp_path / "pipelines"))
     yield
@@ -36,6 +35,7 @@ def device() -> object:
 
     from ferrylm.runtime import vulkan_backend
 
+    gc.collect()  # what earlier tests held must not be freed in the middle of this one
     found = tvm.vulkan(0)
     assert found.exist, vulkan_backend.load_failure() or vulkan_backend.loader_report()["reason"]
     assert os.environ["FERRY_VULKAN_CACHE"]

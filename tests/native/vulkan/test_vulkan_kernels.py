@@ -207,7 +207,9 @@ def test_a_module_survives_export_and_load(device: Any, tmp_path: Path) -> None:
 def test_prepare_makes_all_pipelines_and_tells_its_progress(device: Any) -> None:
     seen: list[tuple[int, int]] = []
     kernels = module(ADD, INCREMENT, MANY, LANES)
-    count = vulkan_backend.call("prepare", kernels, 0, lambda done, total: seen.append((done, total)))
+    count = vulkan_backend.call(
+        "prepare", kernels, 0, lambda done, total: seen.append((done, total))
+    )
     assert count == 4
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert device.exist

@@ -61,9 +61,7 @@ SPIN = Kernel(
     ("rw", ""),
     ("blockIdx.x", "blockIdx.y", "blockIdx.z", "threadIdx.x"),
 )
-MANY = Kernel(
-    "many", ("handle",) * 19 + ("int32",), ("r",) * 18 + ("w", ""), argument_buffer=True
-)
+MANY = Kernel("many", ("handle",) * 19 + ("int32",), ("r",) * 18 + ("w", ""), argument_buffer=True)
 LANES = Kernel("lanes", ("handle",), ("w",))
 
 

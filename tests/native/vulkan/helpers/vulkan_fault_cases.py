@@ -31,9 +31,7 @@ class StandIn:
         self._library = ctypes.CDLL(os.environ["FERRY_VULKAN_LOADER"])
 
     def fail(self, call: str, result: int, skip: int = 0, times: int = 1) -> None:
-        self._library.ferry_fault(
-            call.encode(), result, ctypes.c_long(skip), ctypes.c_long(times)
-        )
+        self._library.ferry_fault(call.encode(), result, ctypes.c_long(skip), ctypes.c_long(times))
 
     def fail_no_more(self) -> None:
         self._library.ferry_no_faults()
