@@ -107,6 +107,8 @@ TVM_FFI_STATIC_INIT_BLOCK() {
   reflection::GlobalDef()
       .def("ffi.Module.load_from_bytes.hip", module_from_bytes)
       .def("ferrylm.hip.module_from_bytes", module_from_bytes)
+      .def("ferrylm.hip.add_library_path",
+           [](const tvm::ffi::String& path) { add_library_path(std::string(path)); })
       .def("ferrylm.hip.loader_report", loader_report)
       .def("ferrylm.hip.device_report",
            [](int index) { return json::Stringify(device_json(index)); })

@@ -96,7 +96,9 @@ LoadedCode::LoadedCode(ModuleContent content) : content_(std::move(content)) {
 LoadedCode::~LoadedCode() {
   for (const auto& [index, module] : modules_) {
     const Functions* functions = loaded();
-    if (functions->SetDevice(index) != kSuccess || functions->ModuleUnload(module) != kSuccess) {
+    // Kernels may still be on their way; their code must outlive them.
+    if (functions->SetDevice(index) != kSuccess || functions->DeviceSynchronize() != kSuccess ||
+        functions->ModuleUnload(module) != kSuccess) {
       functions->GetLastError();
     }
   }

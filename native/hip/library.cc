@@ -3,12 +3,23 @@
 #include <dlfcn.h>
 
 #include <cstdlib>
+#include <mutex>
 
 #include "errors.h"
 
 namespace ferrylm::hip {
 
 namespace {
+
+std::mutex* added_mutex() {
+  static std::mutex* const kMutex = new std::mutex;
+  return kMutex;
+}
+
+std::vector<std::string>* added_paths() {
+  static auto* const kPaths = new std::vector<std::string>;
+  return kPaths;
+}
 
 // FERRY_HIP_LIBRARY names the library, and then no other is tried.
 std::vector<std::string> candidates() {
@@ -20,6 +31,8 @@ std::vector<std::string> candidates() {
     names.insert(names.begin(), std::string(root) + "/lib/libamdhip64.so");
   }
   names.push_back("/opt/rocm/lib/libamdhip64.so");
+  const std::lock_guard<std::mutex> lock(*added_mutex());
+  names.insert(names.end(), added_paths()->begin(), added_paths()->end());
   return names;
 }
 
@@ -63,6 +76,11 @@ Library open_library() {
 }
 
 }  // namespace
+
+void add_library_path(const std::string& path) {
+  const std::lock_guard<std::mutex> lock(*added_mutex());
+  added_paths()->push_back(path);
+}
 
 const Library& library() {
   // Never destroyed: HIP is used until the process is gone.

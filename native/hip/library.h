@@ -21,6 +21,9 @@ struct Library {
   std::vector<LibraryAttempt> attempts;
 };
 
+// Adds a place to look at, after the usual ones; without effect once the library is open.
+void add_library_path(const std::string& path);
+
 // The library, opened once and kept open; never throws.
 const Library& library();
 

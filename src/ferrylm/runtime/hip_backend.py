@@ -10,12 +10,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ferrylm.errors import DeviceError, FerryError, MemoryLimitError
 
 LIBRARY_NAME = "libferrylm_hip.so"
+_ROCM_PACKAGE = "_rocm_sdk_core"  # of the distribution rocm-sdk-core
 
 _TAG = re.compile(r"\[hip:([a-z-]+)\] (.*)", re.DOTALL)
 
@@ -99,7 +101,18 @@ def load_failure() -> str:
         ctypes.CDLL(str(path), ctypes.RTLD_LOCAL)
     except OSError as error:
         return str(error)
+    for driver in packaged_drivers():
+        _function("add_library_path")(str(driver))
     return ""
+
+
+def packaged_drivers() -> list[Path]:
+    """Return the libamdhip64 of the ROCm packages that pip installs, without importing them."""
+    spec = find_spec(_ROCM_PACKAGE)
+    folders = (spec.submodule_search_locations or []) if spec is not None else []
+    return sorted(
+        path for folder in folders for path in (Path(folder) / "lib").glob("libamdhip64.so*")
+    )
 
 
 def library_path() -> Path | None:

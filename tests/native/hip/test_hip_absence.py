@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hip_builds import run_scenario
+from hip_builds import run_scenario, stand_in_library
 
 _REFUSED = """
 try:
@@ -53,3 +53,20 @@ assert tvm.runtime.empty((4,), "float32", tvm.cpu()).numpy().shape == (4,)
         driver="/nowhere/libamdhip64",
     )
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_driver_of_a_pip_package_is_found_when_the_system_has_none(tmp_path: Path) -> None:
+    package = tmp_path / "_rocm_sdk_core" / "lib"
+    package.mkdir(parents=True)
+    (package.parent / "__init__.py").touch()
+    (package / "libamdhip64.so.7").symlink_to(stand_in_library())
+    run_scenario(
+        """
+report = hip_backend.loader_report()
+assert report["library"].endswith("_rocm_sdk_core/lib/libamdhip64.so.7"), report
+assert [attempt["outcome"] == "loaded" for attempt in report["attempts"]][-1]
+assert tvm.device("rocm", 0).exist
+""",
+        driver="",
+        PYTHONPATH=str(tmp_path),
+    )
