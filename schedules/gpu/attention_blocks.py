@@ -35,16 +35,17 @@ def score_chunk(  # noqa: D103
     last, plan, page_size,
 ):  # fmt: skip
     key = T.alloc_buffer((plan.key_unroll * KEY_VECTOR,), plan.kv_dtype, scope="local")
-    sums = T.alloc_buffer((plan.rows,), "float32", scope="local")
+    sums = T.alloc_buffer((plan.score_rows,), "float32", scope="local")
     place = T.alloc_buffer((2,), "int32", scope="local")
-    for i in T.serial(plan.chunk // plan.threads):
-        slot = T.meta_var(i * plan.threads + thread)
+    for i in T.serial(plan.chunk // plan.score_lanes):
+        slot = T.meta_var(i * plan.score_lanes + thread % plan.score_lanes)
         # Lanes beyond the last token take its place: what they read exists and weighs nothing.
         place[0] = tables[sequence, T.truncdiv(T.min(first + slot, last - 1), page_size)]
         place[1] = T.truncmod(T.min(first + slot, last - 1), page_size)
-        places[slot, 0] = place[0]
-        places[slot, 1] = place[1]
-        for r in T.unroll(plan.rows):
+        if thread < plan.score_lanes:
+            places[slot, 0] = place[0]
+            places[slot, 1] = place[1]
+        for r in T.unroll(plan.score_rows):
             sums[r] = T.float32(0)
         for v in T.serial(plan.vectors // plan.key_unroll):
             for u in T.unroll(plan.key_unroll):
@@ -52,16 +53,16 @@ def score_chunk(  # noqa: D103
                     key[u * KEY_VECTOR + j] = keys[
                         place[0], kv_head, v * plan.key_unroll + u, place[1], j
                     ]
-            for r in T.unroll(plan.rows):
+            for r in T.unroll(plan.score_rows):
                 for j in T.unroll(plan.key_unroll * KEY_VECTOR):
                     sums[r] = fma(
                         T.cast(key[j], "float32"),
-                        queries[r, v * plan.key_unroll * KEY_VECTOR + j],
+                        queries[plan.score_row(thread, r), v * plan.key_unroll * KEY_VECTOR + j],
                         sums[r],
                     )
-        for r in T.unroll(plan.rows):
-            scores[r, slot] = T.Select(
-                first + slot <= positions[first_row + r // plan.heads],
+        for r in T.unroll(plan.score_rows):
+            scores[plan.score_row(thread, r), slot] = T.Select(
+                first + slot <= positions[first_row + plan.score_row(thread, r) // plan.heads],
                 sums[r],
                 T.float32(MASKED),
             )

@@ -24,45 +24,47 @@ STRIPES = 16
 
 
 @T.inline
-def add_chunk(state, partial, task, chunk, row, d, plan):  # noqa: D103
-    # state: largest score, sum of weights, sum of values; new largest, factor, weight
-    state[3] = T.max(state[0], partial[task, chunk, row, plan.head_dim])
-    state[4] = T.exp(state[0] - state[3])
-    state[5] = T.exp(partial[task, chunk, row, plan.head_dim] - state[3])
-    state[0] = state[3]
-    state[1] = state[1] * state[4] + state[5] * partial[task, chunk, row, plan.head_dim + 1]
-    state[2] = state[2] * state[4] + state[5] * partial[task, chunk, row, d]
-
-
-@T.inline
 def sum_stripe(shared, partial, first_task, group, thread, count, outputs, plan):  # noqa: D103
-    state = T.alloc_buffer((6,), "float32", scope="local")
+    state = T.alloc_buffer((5,), "float32", scope="local")  # largest, weights; new largest, factors
+    sums = T.alloc_buffer((COLUMNS,), "float32", scope="local")
     stripe = T.meta_var(thread // LANES)
-    for j in T.unroll(COLUMNS):
-        column = T.meta_var(T.min(group * GROUP + thread % LANES * COLUMNS + j, outputs - 1))
+    first = T.meta_var(group * GROUP + thread % LANES * COLUMNS)
+    # Columns of one head share its largest score and weights; four columns mostly are of one head.
+    for h in T.unroll(1 if plan.head_dim % COLUMNS == 0 else COLUMNS):
+        head = T.meta_var(T.min(first + h, outputs - 1) // plan.head_dim)
+        d = T.meta_var(T.min(first + h, outputs - 1) % plan.head_dim)
+        columns = T.meta_var(COLUMNS if plan.head_dim % COLUMNS == 0 else 1)
+        task = T.meta_var(first_task + head // plan.heads)
         state[0] = T.float32(MASKED)
         state[1] = T.float32(0)
-        state[2] = T.float32(0)
+        for j in T.unroll(columns):
+            sums[j] = T.float32(0)
         for i in T.serial(T.truncdiv(count + STRIPES - 1 - stripe, STRIPES)):
-            add_chunk(
-                state, partial, first_task + column // plan.head_dim // plan.heads,
-                i * STRIPES + stripe, column // plan.head_dim % plan.heads,
-                column % plan.head_dim, plan,
-            )  # fmt: skip
-        for k in T.unroll(3):
-            shared[k, stripe, thread % LANES * COLUMNS + j] = state[k]
+            chunk = T.meta_var(i * STRIPES + stripe)
+            row = T.meta_var(head % plan.heads)
+            state[2] = T.max(state[0], partial[task, chunk, row, plan.head_dim])
+            state[3] = T.exp(state[0] - state[2])
+            state[4] = T.exp(partial[task, chunk, row, plan.head_dim] - state[2])
+            state[0] = state[2]
+            state[1] = state[1] * state[3] + state[4] * partial[task, chunk, row, plan.head_dim + 1]
+            for j in T.unroll(columns):
+                sums[j] = sums[j] * state[3] + state[4] * partial[task, chunk, row, d + j]
+        for j in T.unroll(columns):
+            shared[0, stripe, thread % LANES * COLUMNS + h + j] = state[0]
+            shared[1, stripe, thread % LANES * COLUMNS + h + j] = state[1]
+            shared[2, stripe, thread % LANES * COLUMNS + h + j] = sums[j]
 
 
 @T.inline
-def join_stripes(merged, shared, lane):  # noqa: D103
+def join_stripes(merged, shared, lane, count):  # noqa: D103
     sums = T.alloc_buffer((4,), "float32", scope="local")
     for j in T.unroll(COLUMNS):
         sums[0] = T.float32(MASKED)
-        for s in T.unroll(STRIPES):
+        for s in T.serial(T.min(count, STRIPES)):
             sums[0] = T.max(sums[0], shared[0, s, lane * COLUMNS + j])
         sums[1] = T.float32(0)
         sums[2] = T.float32(0)
-        for s in T.unroll(STRIPES):
+        for s in T.serial(T.min(count, STRIPES)):
             sums[3] = T.exp(shared[0, s, lane * COLUMNS + j] - sums[0])
             sums[1] = sums[1] + sums[3] * shared[1, s, lane * COLUMNS + j]
             sums[2] = sums[2] + sums[3] * shared[2, s, lane * COLUMNS + j]
@@ -112,7 +114,10 @@ def merge_attention(batch: int, plan: AttentionPlan, parts: int = 0) -> Any:
                     T.tvm_storage_sync("shared")
                     if thread < plan.subgroup:
                         squares[0] = T.float32(0)
-                        join_stripes(merged, shared, thread % LANES)
+                        join_stripes(
+                            merged, shared, thread % LANES,
+                            T.truncdiv(positions[m] + plan.chunk, plan.chunk),
+                        )  # fmt: skip
                         for j in T.unroll(COLUMNS):
                             if group * GROUP + thread % LANES * COLUMNS + j >= outputs:
                                 merged[j] = T.float32(0)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tvm.script import tirx as T
+
 from ferrylm.schedules.cpu.attention import AttentionShape
 from ferrylm.schedules.gpu.layout import KEY_VECTOR, padded
 
 VALUE_VECTOR = 4  # elements of a head that a lane sums
-BLOCK = 32  # tokens that surely lie on one page
+BLOCK = 32  # pages hold a multiple of this
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ class AttentionPlan:
     queries: int
 
     def __post_init__(self) -> None:
-        if self.tile.chunk % self.tile.threads or self.tile.chunk % BLOCK:
-            raise ValueError(f"chunks of {self.tile.chunk} for {self.tile.threads} threads")
+        if self.tile.threads % self.subgroup:
+            raise ValueError(f"{self.tile.threads} threads are no whole subgroups")
         if self.lanes_a_row > self.tile.threads:
             raise ValueError(f"heads of {self.head_dim} need more than {self.tile.threads} threads")
 
@@ -55,8 +57,29 @@ class AttentionPlan:
 
     @property
     def chunk(self) -> int:
-        """Return the tokens of a chunk."""
-        return self.tile.chunk
+        """Return the tokens of a chunk: those of the tile, or one for each lane if that is more."""
+        return max(self.tile.chunk, self.score_lanes)
+
+    @property
+    def score_stripes(self) -> int:
+        """Return into how many parts the rows are divided among subgroups when they score."""
+        return max(n for n in (1, 2, 4, 8, 16) if n <= min(self.rows, self.subgroups))
+
+    @property
+    def score_lanes(self) -> int:
+        """Return how many tokens are scored at once."""
+        return self.threads // self.score_stripes
+
+    @property
+    def score_rows(self) -> int:
+        """Return how many rows a lane scores."""
+        return -(-self.rows // self.score_stripes)
+
+    def score_row(self, thread: Any, index: int) -> Any:
+        """Return row `index` that a lane scores; beyond the last row, that again."""
+        row = thread // self.score_lanes * self.score_rows + index
+        whole = self.rows % self.score_stripes == 0
+        return row if whole else T.min(row, self.rows - 1)
 
     @property
     def heads(self) -> int:

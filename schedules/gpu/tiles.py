@@ -67,17 +67,23 @@ def matvec_tile(profile: GpuProfile, product: Product) -> MatvecTile:
         # An output takes two rows, and a workgroup's outputs are to be whole groups.
         while wanted.rows // 2 * wanted.subgroups // wanted.split % GROUP:
             wanted = replace(wanted, rows=wanted.rows * 2)
-    return _fitting(wanted, groups(fmt.columns) // profile.subgroup, fixed=prepared)
+    return _fitting(wanted, profile.subgroup, groups(fmt.columns))
 
 
-def _fitting(tile: MatvecTile, steps: int, *, fixed: bool) -> MatvecTile:
-    """Return the tile, less split and unrolled where lanes would have nothing to do."""
-    if tile.ahead and 2 * tile.split * tile.unroll > steps:
-        tile = replace(tile, ahead=False)
+MOST_THREADS = 1024
+
+
+def _fitting(tile: MatvecTile, width: int, column_groups: int) -> MatvecTile:
+    """Return a tile with as many outputs that leaves no lane idle and is no too large workgroup."""
+    steps = max(1, column_groups // width)  # of a lane of a subgroup that has the row alone
+    while tile.split > 1 and (tile.split > steps or tile.subgroups * width > MOST_THREADS):
+        tile = replace(tile, split=tile.split // 2, subgroups=tile.subgroups // 2)
+    while tile.subgroups * width > MOST_THREADS:
+        tile = replace(tile, subgroups=tile.subgroups // 2, rows=tile.rows * 2)
     while tile.unroll > 1 and tile.split * tile.unroll > steps:
         tile = replace(tile, unroll=tile.unroll // 2)
-    while tile.split > 1 and tile.split > steps and not fixed:
-        tile = replace(tile, split=tile.split // 2)
+    if tile.ahead and 2 * tile.split * tile.unroll > steps:
+        tile = replace(tile, ahead=False)
     return tile
 
 
@@ -86,4 +92,6 @@ def attention_tile(profile: GpuProfile, head_dim: int, *, prefill: bool) -> Atte
     threads = 64 if profile.subgroup == 8 else 128
     while threads * 4 < head_dim:
         threads *= 2
-    return AttentionTile(threads=threads, chunk=threads, rows=16 if prefill else 64)
+    return AttentionTile(
+        threads=threads, chunk=threads if prefill else 64, rows=16 if prefill else 64
+    )
