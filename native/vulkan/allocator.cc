@@ -68,9 +68,8 @@ MemoryBlock* Allocator::new_block(uint64_t size_bytes, Purpose purpose) {
   const bool dedicated = size_bytes > kBlockBytes / 2;
   for (const uint32_t type : types_[static_cast<int>(purpose)]) {
     const uint32_t heap = info_.memory.memoryTypes[type].heapIndex;
-    uint64_t wanted = purpose == Purpose::kDevice
-                          ? block_bytes(type, size_bytes, dedicated)
-                          : std::max(size_bytes, kStagingBlockBytes);
+    uint64_t wanted = purpose == Purpose::kDevice ? block_bytes(type, size_bytes, dedicated)
+                                                  : std::max(size_bytes, kStagingBlockBytes);
     const uint64_t left = heaps_.free_bytes(heap);
     if (wanted > left) wanted = size_bytes;
     if (wanted > left) continue;
@@ -92,8 +91,8 @@ std::unique_ptr<MemoryBlock> Allocator::create_block(uint32_t type, uint64_t siz
   Blocks unlucky;
   for (int attempt = 0; attempt < 8; ++attempt) {
     VkResult result = VK_SUCCESS;
-    auto block = MemoryBlock::create(functions_, device_, type, size_bytes,
-                                     is_mapped(info_, type), &result);
+    auto block =
+        MemoryBlock::create(functions_, device_, type, size_bytes, is_mapped(info_, type), &result);
     if (block == nullptr) return nullptr;
     if (!LostMemory::get().overlaps(block->address(), block->size_bytes())) return block;
     unlucky.push_back(std::move(block));
@@ -164,8 +163,8 @@ std::vector<std::pair<uint64_t, uint64_t>> Allocator::live_tensors() const {
 
 void Allocator::fail_out_of_memory(uint64_t size_bytes, Purpose purpose) const {
   const char* what = purpose == Purpose::kDevice ? "a tensor" : "a staging buffer";
-  fail(Failure::kOutOfMemory, std::string("asked for ") + human_bytes(size_bytes) + " for " +
-                                  what + " on " + info_.name + ", but " + heaps_.sentence());
+  fail(Failure::kOutOfMemory, std::string("asked for ") + human_bytes(size_bytes) + " for " + what +
+                                  " on " + info_.name + ", but " + heaps_.sentence());
 }
 
 }  // namespace ferrylm::vulkan

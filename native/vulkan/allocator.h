@@ -1,7 +1,8 @@
 // Device memory by suballocation: blocks from the driver, ranges for tensors.
 //
-// Not locked: the device's mutex guards it. Freed memory may be handed out again at once, because one
-// queue runs everything in order; what may still be running on it travels with the range (Usage).
+// Not locked: the device's mutex guards it. Freed memory may be handed out again at once, because
+// one queue runs everything in order; what may still be running on it travels with the range
+// (Usage).
 #ifndef FERRYLM_VULKAN_ALLOCATOR_H_
 #define FERRYLM_VULKAN_ALLOCATOR_H_
 

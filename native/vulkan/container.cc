@@ -24,22 +24,26 @@ constexpr size_t kMostArguments = 4096;
 
 KernelArgument parse_argument(const std::string& type, const std::string& access) {
   KernelArgument argument{ArgumentKind::kInteger, Access::kNone};
-  if (access == "r") argument.access = Access::kRead;
-  else if (access == "w") argument.access = Access::kWrite;
-  else if (access == "rw") argument.access = Access::kReadWrite;
-  else if (!access.empty()) throw JsonError("the access '" + access + "' is unknown");
+  if (access == "r")
+    argument.access = Access::kRead;
+  else if (access == "w")
+    argument.access = Access::kWrite;
+  else if (access == "rw")
+    argument.access = Access::kReadWrite;
+  else if (!access.empty())
+    throw JsonError("the access '" + access + "' is unknown");
   const struct {
     const char* type;
     ArgumentKind kind;
     uint8_t bits;
     bool is_signed;
   } kTypes[] = {
-      {"handle", ArgumentKind::kHandle, 64, false},   {"bool", ArgumentKind::kInteger, 8, false},
-      {"int8", ArgumentKind::kInteger, 8, true},      {"int16", ArgumentKind::kInteger, 16, true},
-      {"int32", ArgumentKind::kInteger, 32, true},    {"int64", ArgumentKind::kInteger, 64, true},
-      {"uint8", ArgumentKind::kInteger, 8, false},    {"uint16", ArgumentKind::kInteger, 16, false},
-      {"uint32", ArgumentKind::kInteger, 32, false},  {"uint64", ArgumentKind::kInteger, 64, false},
-      {"float16", ArgumentKind::kFloat16, 16, true},  {"float32", ArgumentKind::kFloat32, 32, true},
+      {"handle", ArgumentKind::kHandle, 64, false},  {"bool", ArgumentKind::kInteger, 8, false},
+      {"int8", ArgumentKind::kInteger, 8, true},     {"int16", ArgumentKind::kInteger, 16, true},
+      {"int32", ArgumentKind::kInteger, 32, true},   {"int64", ArgumentKind::kInteger, 64, true},
+      {"uint8", ArgumentKind::kInteger, 8, false},   {"uint16", ArgumentKind::kInteger, 16, false},
+      {"uint32", ArgumentKind::kInteger, 32, false}, {"uint64", ArgumentKind::kInteger, 64, false},
+      {"float16", ArgumentKind::kFloat16, 16, true}, {"float32", ArgumentKind::kFloat32, 32, true},
       {"float64", ArgumentKind::kFloat64, 64, true},
   };
   for (const auto& entry : kTypes) {

@@ -23,8 +23,8 @@ Allocation* require_range(Device& device, uint64_t address, uint64_t size_bytes)
     fail(Failure::kUsage, "the address to copy is no memory of " + device.info().name);
   }
   if (size_bytes > allocation->size_bytes - (address - allocation->address())) {
-    fail(Failure::kUsage, "a copy of " + human_bytes(size_bytes) + " runs past its tensor on " +
-                              device.info().name);
+    fail(Failure::kUsage,
+         "a copy of " + human_bytes(size_bytes) + " runs past its tensor on " + device.info().name);
   }
   return allocation;
 }
@@ -68,8 +68,8 @@ void copy_on_devices(int from_device, uint64_t from, int to_device, uint64_t to,
   if (std::max(from, to) - std::min(from, to) < size_bytes) {
     fail(Failure::kUsage, "a copy overlaps itself");
   }
-  opened->stream().copy({source, Access::kRead}, from - source->address(),
-                        {target, Access::kWrite}, to - target->address(), size_bytes);
+  opened->stream().copy({source, Access::kRead}, from - source->address(), {target, Access::kWrite},
+                        to - target->address(), size_bytes);
 }
 
 }  // namespace ferrylm::vulkan

@@ -138,8 +138,7 @@ void* VulkanDeviceApi::AllocDataSpace(tvm::Device device, size_t size_bytes, siz
   }
   const std::shared_ptr<Device> opened = DeviceRegistry::get().device(device.device_id);
   std::unique_lock<std::mutex> lock(opened->mutex());
-  return reinterpret_cast<void*>(
-      opened->allocate(size_bytes, Purpose::kDevice, &lock)->address());
+  return reinterpret_cast<void*>(opened->allocate(size_bytes, Purpose::kDevice, &lock)->address());
 }
 
 void VulkanDeviceApi::FreeDataSpace(tvm::Device device, void* pointer) {

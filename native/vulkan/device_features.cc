@@ -9,7 +9,7 @@ namespace {
 template <typename Structure>
 struct Feature {
   const char* name;
-  VkBool32 Structure::*member;
+  VkBool32 Structure::* member;
 };
 
 #define FERRYLM_FEATURE(structure, name) {#name, &structure::name}
@@ -123,8 +123,7 @@ FeatureChain::FeatureChain(uint32_t api_version, const Names& extensions) {
       append(&subgroup_size_, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES);
     }
     if (extensions.count(VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME)) {
-      append(&dot_product_,
-             VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES);
+      append(&dot_product_, VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES);
     }
   }
   if (extensions.count(VK_EXT_SHADER_ATOMIC_FLOAT_EXTENSION_NAME)) {

@@ -25,9 +25,9 @@ Names available_extensions(const InstanceFunctions& functions, VkPhysicalDevice 
   check(functions.vkEnumerateDeviceExtensionProperties(physical, nullptr, &count, nullptr),
         "vkEnumerateDeviceExtensionProperties");
   std::vector<VkExtensionProperties> properties(count);
-  check(functions.vkEnumerateDeviceExtensionProperties(physical, nullptr, &count,
-                                                       properties.data()),
-        "vkEnumerateDeviceExtensionProperties");
+  check(
+      functions.vkEnumerateDeviceExtensionProperties(physical, nullptr, &count, properties.data()),
+      "vkEnumerateDeviceExtensionProperties");
   Names names;
   for (uint32_t i = 0; i < count; ++i) names.insert(properties[i].extensionName);
   return names;

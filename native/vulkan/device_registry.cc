@@ -33,7 +33,8 @@ std::string without_dashes(std::string text) {
 
 bool is_number(const std::string& text) {
   return !text.empty() && text.size() < 4 &&
-         std::all_of(text.begin(), text.end(), [](char letter) { return letter >= '0' && letter <= '9'; });
+         std::all_of(
+             text.begin(), text.end(), [](char letter) { return letter >= '0' && letter <= '9'; });
 }
 
 bool matches(const DeviceInfo& info, const std::string& spec) {
@@ -68,8 +69,8 @@ std::vector<DeviceInfo> order_devices(std::vector<DeviceInfo> devices, const std
                           [&](const DeviceInfo& info) { return matches(info, spec); });
   }
   if (chosen == devices.end()) {
-    fail(Failure::kNoDevice, "no Vulkan device is called '" + spec + "'; there are " +
-                                 list_of_names(devices));
+    fail(Failure::kNoDevice,
+         "no Vulkan device is called '" + spec + "'; there are " + list_of_names(devices));
   }
   std::rotate(devices.begin(), chosen, chosen + 1);
   return devices;
@@ -100,8 +101,8 @@ void DeviceRegistry::enumerate(const std::string& spec) {
       if (old.info.physical == info.physical) open = old.device;
     }
     const size_t index = entries.size();
-    const bool moved = open != nullptr && (index >= entries_.size() ||
-                                           entries_[index].info.physical != info.physical);
+    const bool moved = open != nullptr &&
+                       (index >= entries_.size() || entries_[index].info.physical != info.physical);
     if (moved) {
       const std::lock_guard<std::mutex> lock(open->mutex());
       if (!open->memory().live_tensors().empty()) {

@@ -8,16 +8,16 @@
   X(vkCreateInstance)               \
   X(vkEnumerateInstanceLayerProperties)
 
-#define FERRYLM_INSTANCE_FUNCTIONS(X)        \
-  X(vkDestroyInstance)                       \
-  X(vkEnumeratePhysicalDevices)              \
-  X(vkEnumerateDeviceExtensionProperties)    \
-  X(vkGetPhysicalDeviceProperties)           \
-  X(vkGetPhysicalDeviceProperties2)          \
-  X(vkGetPhysicalDeviceFeatures2)            \
-  X(vkGetPhysicalDeviceMemoryProperties2)    \
+#define FERRYLM_INSTANCE_FUNCTIONS(X)         \
+  X(vkDestroyInstance)                        \
+  X(vkEnumeratePhysicalDevices)               \
+  X(vkEnumerateDeviceExtensionProperties)     \
+  X(vkGetPhysicalDeviceProperties)            \
+  X(vkGetPhysicalDeviceProperties2)           \
+  X(vkGetPhysicalDeviceFeatures2)             \
+  X(vkGetPhysicalDeviceMemoryProperties2)     \
   X(vkGetPhysicalDeviceQueueFamilyProperties) \
-  X(vkCreateDevice)                          \
+  X(vkCreateDevice)                           \
   X(vkGetDeviceProcAddr)
 
 #define FERRYLM_DEVICE_FUNCTIONS(X) \
@@ -66,8 +66,8 @@
   X(vkGetPipelineCacheData)
 
 // Absent where the extension is.
-#define FERRYLM_OPTIONAL_DEVICE_FUNCTIONS(X)   \
-  X(vkGetPipelineExecutablePropertiesKHR)      \
+#define FERRYLM_OPTIONAL_DEVICE_FUNCTIONS(X) \
+  X(vkGetPipelineExecutablePropertiesKHR)    \
   X(vkGetPipelineExecutableStatisticsKHR)
 
 #define FERRYLM_MEMBER(name) PFN_##name name = nullptr;

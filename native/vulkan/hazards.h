@@ -1,4 +1,5 @@
-// Which barrier an access needs: none, execution only (write after read), or memory (after a write).
+// Which barrier an access needs: none, execution only (write after read), or memory (after a
+// write).
 //
 // Two counters rise with every barrier of a queue. An allocation remembers their values at its last
 // read and write; when they have not risen since, the earlier access may still be running.

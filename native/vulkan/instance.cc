@@ -34,8 +34,8 @@ Instance::Instance() {
     check(global.vkEnumerateInstanceVersion(&loader_version), "vkEnumerateInstanceVersion");
   }
   if (loader_version < VK_API_VERSION_1_2) {
-    fail(Failure::kNoLoader, "the Vulkan loader " + loader().path +
-                                 " is older than Vulkan 1.2; install a newer one");
+    fail(Failure::kNoLoader,
+         "the Vulkan loader " + loader().path + " is older than Vulkan 1.2; install a newer one");
   }
   VkApplicationInfo application = {VK_STRUCTURE_TYPE_APPLICATION_INFO};
   application.pApplicationName = "FerryLM";

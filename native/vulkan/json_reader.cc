@@ -30,8 +30,8 @@ class JsonParser {
   }
 
   void skip_space() {
-    while (place_ < text_.size() && std::string_view(" \t\r\n").find(text_[place_]) !=
-                                        std::string_view::npos) {
+    while (place_ < text_.size() &&
+           std::string_view(" \t\r\n").find(text_[place_]) != std::string_view::npos) {
       ++place_;
     }
   }
@@ -68,8 +68,15 @@ class JsonParser {
         value.kind_ = JsonValue::Kind::kText;
         value.text_ = parse_text();
         break;
-      case 't': expect_word("true"); value.kind_ = JsonValue::Kind::kBool; value.truth_ = true; break;
-      case 'f': expect_word("false"); value.kind_ = JsonValue::Kind::kBool; break;
+      case 't':
+        expect_word("true");
+        value.kind_ = JsonValue::Kind::kBool;
+        value.truth_ = true;
+        break;
+      case 'f':
+        expect_word("false");
+        value.kind_ = JsonValue::Kind::kBool;
+        break;
       case 'n': expect_word("null"); break;
       default: parse_integer(&value);
     }

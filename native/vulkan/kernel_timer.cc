@@ -19,9 +19,11 @@ uint64_t mask_of(uint32_t bits) {
 
 }  // namespace
 
-KernelTimer::KernelTimer(const DeviceFunctions& functions, VkDevice device,
-                         uint32_t timestamp_bits, float nanoseconds_per_tick)
-    : functions_(functions), device_(device), timestamp_mask_(mask_of(timestamp_bits)),
+KernelTimer::KernelTimer(const DeviceFunctions& functions, VkDevice device, uint32_t timestamp_bits,
+                         float nanoseconds_per_tick)
+    : functions_(functions),
+      device_(device),
+      timestamp_mask_(mask_of(timestamp_bits)),
       nanoseconds_per_tick_(nanoseconds_per_tick) {}
 
 KernelTimer::~KernelTimer() {
@@ -62,7 +64,10 @@ void KernelTimer::end(VkCommandBuffer commands, uint64_t serial, KernelCost* cos
                       const std::string* name, const uint32_t groups[3]) {
   functions_.vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, current_.pool,
                                  current_.first + 1);
-  samples_.push_back({current_, serial, cost, profiling_ ? *name : std::string(),
+  samples_.push_back({current_,
+                      serial,
+                      cost,
+                      profiling_ ? *name : std::string(),
                       {groups[0], groups[1], groups[2]}});
 }
 
@@ -79,7 +84,8 @@ void KernelTimer::finish(const Sample& sample) {
     const double groups =
         static_cast<double>(sample.groups[0]) * sample.groups[1] * sample.groups[2];
     const double measured = nanoseconds / std::max(groups, 1.0);
-    // Rises at once and falls slowly: too low an estimate risks a reset, too high costs a submission.
+    // Rises at once and falls slowly: too low an estimate risks a reset, too high costs a
+    // submission.
     double& estimate = sample.cost->nanoseconds_per_group;
     estimate = std::max(measured, estimate == 0 ? measured : 0.75 * estimate + 0.25 * measured);
   }

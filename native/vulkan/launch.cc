@@ -35,8 +35,7 @@ class SmallList {
 uint64_t address_of(const AnyView& argument) {
   switch (argument.type_index()) {
     case TypeIndex::kTVMFFINone: return 0;
-    case TypeIndex::kTVMFFIOpaquePtr:
-      return reinterpret_cast<uint64_t>(argument.cast<void*>());
+    case TypeIndex::kTVMFFIOpaquePtr: return reinterpret_cast<uint64_t>(argument.cast<void*>());
     default: {
       const DLTensor* tensor = argument.cast<DLTensor*>();
       return reinterpret_cast<uint64_t>(tensor->data) + tensor->byte_offset;
@@ -99,8 +98,7 @@ bool read_grid(const DeviceInfo& info, const Kernel& kernel, PackedArgs argument
   groups[0] = groups[1] = groups[2] = 1;
   for (size_t i = 0; i < kernel.launch.size(); ++i) {
     const LaunchExtent& extent = kernel.launch[i];
-    const int64_t value =
-        arguments[static_cast<int>(kernel.arguments.size() + i)].cast<int64_t>();
+    const int64_t value = arguments[static_cast<int>(kernel.arguments.size() + i)].cast<int64_t>();
     if (value == 0) return false;
     const int64_t limit = info.limits.maxComputeWorkGroupCount[extent.axis];
     if (value < 0 || value > limit) {
@@ -120,7 +118,8 @@ bool read_grid(const DeviceInfo& info, const Kernel& kernel, PackedArgs argument
                                  uint64_t address) {
   if (LostMemory::get().holds(address)) {
     fail(Failure::kDeviceLost, "argument " + std::to_string(argument) + " of the kernel " +
-                                   kernel.name + " is a tensor of a lost device; load the model "
+                                   kernel.name +
+                                   " is a tensor of a lost device; load the model "
                                    "again");
   }
   fail(Failure::kUsage, "argument " + std::to_string(argument) + " of the kernel " + kernel.name +
@@ -175,8 +174,8 @@ void launch(const std::shared_ptr<PipelineSet>& pipelines, size_t kernel_index,
     dispatch.argument_bytes = sizeof(buffer_address);
     touches[dispatch.touch_count++] = {place.allocation, Access::kRead};
   }
-  dispatch.touch_count += collect_touches(device, kernel, values.data(),
-                                          touches.data() + dispatch.touch_count);
+  dispatch.touch_count +=
+      collect_touches(device, kernel, values.data(), touches.data() + dispatch.touch_count);
   dispatch.touches = touches.data();
   dispatch.name = &kernel.name;
   dispatch.cost = pipelines->cost(kernel_index);

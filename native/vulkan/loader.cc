@@ -42,12 +42,17 @@ std::vector<std::string> loader_candidates() {
   const std::string triplet = "unknown-linux-gnu";
 #endif
   for (const std::string& folder : {
-           "/usr/lib/" + triplet, std::string("/usr/lib64"), std::string("/usr/lib"),
+           "/usr/lib/" + triplet,
+           std::string("/usr/lib64"),
+           std::string("/usr/lib"),
            std::string("/usr/local/lib"),
            // Flatpak: the runtime's own loader, then what the GL extension brings.
-           "/usr/lib/" + triplet + "/GL/default/lib", "/app/lib/" + triplet, std::string("/app/lib"),
+           "/usr/lib/" + triplet + "/GL/default/lib",
+           "/app/lib/" + triplet,
+           std::string("/app/lib"),
            // Steam's pressure-vessel container shows the host's libraries here.
-           "/usr/lib/pressure-vessel/overrides/lib/" + triplet, "/run/host/usr/lib/" + triplet,
+           "/usr/lib/pressure-vessel/overrides/lib/" + triplet,
+           "/run/host/usr/lib/" + triplet,
            std::string("/run/host/usr/lib"),
            // NixOS
            std::string("/run/opengl-driver/lib"),

@@ -4,9 +4,8 @@
 
 namespace ferrylm::vulkan {
 
-std::unique_ptr<MemoryBlock> MemoryBlock::create(const DeviceFunctions& functions,
-                                                 VkDevice device, uint32_t type,
-                                                 uint64_t size_bytes, bool mapped,
+std::unique_ptr<MemoryBlock> MemoryBlock::create(const DeviceFunctions& functions, VkDevice device,
+                                                 uint32_t type, uint64_t size_bytes, bool mapped,
                                                  VkResult* result) {
   std::unique_ptr<MemoryBlock> block(new MemoryBlock(functions, device, type, size_bytes));
   *result = block->allocate(mapped);

@@ -36,9 +36,11 @@ class MemoryBlock {
   void set_purpose(Purpose purpose) { purpose_ = purpose; }
 
  private:
-  MemoryBlock(const DeviceFunctions& functions, VkDevice device, uint32_t type,
-              uint64_t size_bytes)
-      : functions_(functions), device_(device), type_(type), size_bytes_(size_bytes),
+  MemoryBlock(const DeviceFunctions& functions, VkDevice device, uint32_t type, uint64_t size_bytes)
+      : functions_(functions),
+        device_(device),
+        type_(type),
+        size_bytes_(size_bytes),
         ranges_(size_bytes) {}
   VkResult allocate(bool mapped);
 

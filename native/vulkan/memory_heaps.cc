@@ -29,8 +29,7 @@ std::string MemoryHeaps::sentence() const {
   std::string text;
   for (uint32_t heap = 0; heap < count(); ++heap) {
     if (heap > 0) text += "; ";
-    const bool local =
-        info_.memory.memoryHeaps[heap].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT;
+    const bool local = info_.memory.memoryHeaps[heap].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT;
     text += "heap " + std::to_string(heap) + (local ? " (device-local): " : " (host): ") +
             human_bytes(free_bytes(heap)) + " of " + human_bytes(size_bytes(heap)) + " free";
   }

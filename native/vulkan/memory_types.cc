@@ -27,17 +27,16 @@ int score(const DeviceInfo& info, const VkMemoryType& type, Purpose purpose) {
       // A small host-visible window into device memory is left to those who need it; when the whole
       // heap is visible (resizable BAR) both kinds share the heap, and mapped blocks save a copy.
       return local ? 2 + mappable : -1;
-    case Purpose::kUpload:
-      return mappable ? 1 + 2 * !cached + !local : -1;
-    case Purpose::kDownload:
-      return mappable ? 1 + 2 * cached + !local : -1;
+    case Purpose::kUpload: return mappable ? 1 + 2 * !cached + !local : -1;
+    case Purpose::kDownload: return mappable ? 1 + 2 * cached + !local : -1;
   }
   return -1;
 }
 
 // The host sees no more than a window of the device's memory through this heap.
 bool is_window(const DeviceInfo& info, const VkMemoryType& type) {
-  if (info.is_unified() || !(type.propertyFlags & VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT)) return false;
+  if (info.is_unified() || !(type.propertyFlags & VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT))
+    return false;
   const VkDeviceSize size = info.memory.memoryHeaps[type.heapIndex].size;
   for (uint32_t i = 0; i < info.memory.memoryHeapCount; ++i) {
     const VkMemoryHeap& heap = info.memory.memoryHeaps[i];

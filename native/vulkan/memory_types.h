@@ -16,9 +16,9 @@ enum class Purpose : uint8_t {
 };
 constexpr int kPurposeCount = 3;
 
-// Indices of memory types. On unified memory every heap serves tensors, device-local and host-visible
-// ones first; elsewhere only device-local heaps do: tensors in host memory would make a discrete GPU
-// ten times slower without a word.
+// Indices of memory types. On unified memory every heap serves tensors, device-local and
+// host-visible ones first; elsewhere only device-local heaps do: tensors in host memory would make
+// a discrete GPU ten times slower without a word.
 std::vector<uint32_t> memory_types_for(const DeviceInfo& info, Purpose purpose);
 
 // Whether blocks of this type are mapped into the host for as long as they live.

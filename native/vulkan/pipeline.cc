@@ -35,8 +35,10 @@ void require_runnable(const DeviceInfo& info, const Kernel& kernel) {
   }
   if (threads > info.limits.maxComputeWorkGroupInvocations ||
       kernel.shared_bytes > info.limits.maxComputeSharedMemorySize) {
-    fail(Failure::kLimit, "the kernel " + kernel.name + " needs larger workgroups or more shared "
-                          "memory than " + info.name + " has");
+    fail(Failure::kLimit, "the kernel " + kernel.name +
+                              " needs larger workgroups or more shared "
+                              "memory than " +
+                              info.name + " has");
   }
 }
 

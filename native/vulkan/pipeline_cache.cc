@@ -88,7 +88,8 @@ void write_pipeline_cache(const std::string& path, const std::vector<uint8_t>& d
   {
     std::ofstream file(temporary, std::ios::binary);
     file.write(reinterpret_cast<const char*>(&header), sizeof(header));
-    file.write(reinterpret_cast<const char*>(data.data()), static_cast<std::streamsize>(data.size()));
+    file.write(reinterpret_cast<const char*>(data.data()),
+               static_cast<std::streamsize>(data.size()));
     file.close();
     written = static_cast<bool>(file);
   }

@@ -31,8 +31,7 @@ size_t thread_count(size_t kernels) {
 
 }  // namespace
 
-PipelineSet::PipelineSet(std::shared_ptr<Device> device,
-                         std::shared_ptr<const Container> container)
+PipelineSet::PipelineSet(std::shared_ptr<Device> device, std::shared_ptr<const Container> container)
     : device_(std::move(device)),
       container_(std::move(container)),
       entries_(container_->kernels.size()),
@@ -73,13 +72,13 @@ void PipelineSet::load_cache() {
   VkPipelineCacheCreateInfo create = {VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO};
   create.initialDataSize = data.size();
   create.pInitialData = data.data();
-  VkResult result = device_->functions().vkCreatePipelineCache(device_->handle(), &create, nullptr,
-                                                               &cache_);
+  VkResult result =
+      device_->functions().vkCreatePipelineCache(device_->handle(), &create, nullptr, &cache_);
   if (result != VK_SUCCESS && !data.empty()) {
     create.initialDataSize = 0;
     saved_ = 0;
-    result = device_->functions().vkCreatePipelineCache(device_->handle(), &create, nullptr,
-                                                        &cache_);
+    result =
+        device_->functions().vkCreatePipelineCache(device_->handle(), &create, nullptr, &cache_);
   }
   device_->check(result, "vkCreatePipelineCache");
 }
@@ -143,9 +142,8 @@ VkPipeline PipelineSet::make_now(size_t kernel) {
     build(kernel);
     lock.lock();
   }
-  changed_.wait(lock, [&] {
-    return entry.state == State::kReady || entry.state == State::kFailed;
-  });
+  changed_.wait(lock,
+                [&] { return entry.state == State::kReady || entry.state == State::kFailed; });
   if (entry.failure) std::rethrow_exception(entry.failure);
   return entry.pipeline;
 }

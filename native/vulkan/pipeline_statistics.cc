@@ -26,20 +26,20 @@ void write_statistic(JsonWriter* json, const VkPipelineExecutableStatisticKHR& s
   }
 }
 
-void write_executable(const LogicalDevice& device, VkPipeline pipeline, uint32_t index, JsonWriter* json) {
+void write_executable(const LogicalDevice& device, VkPipeline pipeline, uint32_t index,
+                      JsonWriter* json) {
   VkPipelineExecutableInfoKHR info = {VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_INFO_KHR};
   info.pipeline = pipeline;
   info.executableIndex = index;
   const DeviceFunctions& functions = device.functions();
   uint32_t count = 0;
-  check(functions.vkGetPipelineExecutableStatisticsKHR(device.handle(), &info, &count,
-                                                              nullptr),
-               "vkGetPipelineExecutableStatisticsKHR");
+  check(functions.vkGetPipelineExecutableStatisticsKHR(device.handle(), &info, &count, nullptr),
+        "vkGetPipelineExecutableStatisticsKHR");
   std::vector<VkPipelineExecutableStatisticKHR> statistics(
       count, {VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_STATISTIC_KHR});
   check(functions.vkGetPipelineExecutableStatisticsKHR(device.handle(), &info, &count,
-                                                              statistics.data()),
-               "vkGetPipelineExecutableStatisticsKHR");
+                                                       statistics.data()),
+        "vkGetPipelineExecutableStatisticsKHR");
   json->key("statistics").begin_object();
   for (uint32_t i = 0; i < count; ++i) write_statistic(json, statistics[i]);
   json->end_object();
@@ -50,14 +50,13 @@ std::string describe(const LogicalDevice& device, VkPipeline pipeline) {
   VkPipelineInfoKHR info = {VK_STRUCTURE_TYPE_PIPELINE_INFO_KHR};
   info.pipeline = pipeline;
   uint32_t count = 0;
-  check(functions.vkGetPipelineExecutablePropertiesKHR(device.handle(), &info, &count,
-                                                              nullptr),
-               "vkGetPipelineExecutablePropertiesKHR");
+  check(functions.vkGetPipelineExecutablePropertiesKHR(device.handle(), &info, &count, nullptr),
+        "vkGetPipelineExecutablePropertiesKHR");
   std::vector<VkPipelineExecutablePropertiesKHR> executables(
       count, {VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_PROPERTIES_KHR});
   check(functions.vkGetPipelineExecutablePropertiesKHR(device.handle(), &info, &count,
-                                                              executables.data()),
-               "vkGetPipelineExecutablePropertiesKHR");
+                                                       executables.data()),
+        "vkGetPipelineExecutablePropertiesKHR");
   JsonWriter json;
   json.begin_list();
   for (uint32_t i = 0; i < count; ++i) {
@@ -77,8 +76,9 @@ std::string pipeline_statistics(const std::string& spirv, uint32_t subgroup_size
                                 uint32_t push_constant_bytes) {
   const DeviceInfo info = DeviceRegistry::get().info(0);
   if (!info.features.count("pipelineExecutableInfo")) {
-    fail(Failure::kFeature, info.name + " does not tell what its compiler made "
-                                        "(VK_KHR_pipeline_executable_properties)");
+    fail(Failure::kFeature, info.name +
+                                " does not tell what its compiler made "
+                                "(VK_KHR_pipeline_executable_properties)");
   }
   if (spirv.size() % 4 != 0 || spirv.size() < 20 || push_constant_bytes > kPushConstantBytes) {
     fail(Failure::kUsage, "these bytes are no SPIR-V module, or too many push constants");

@@ -80,9 +80,8 @@ TVM_FFI_STATIC_INIT_BLOCK() {
   namespace refl = tvm::ffi::reflection;
   refl::ObjectDef<RecordingObject>();
   refl::GlobalDef()
-      .def("device_api.vulkan", []() -> void* {
-        return static_cast<tvm::runtime::DeviceAPI*>(VulkanDeviceApi::get());
-      })
+      .def("device_api.vulkan",
+           []() -> void* { return static_cast<tvm::runtime::DeviceAPI*>(VulkanDeviceApi::get()); })
       .def("DeviceAllocator.vulkan", device_allocator)
       .def("ffi.Module.load_from_bytes.vulkan", module_from_bytes)
       .def("ferrylm.vulkan.module_from_bytes", module_from_bytes)

@@ -109,8 +109,9 @@ std::string loader_report() {
     json.field("instance_version", version_text(Instance::get().api_version()));
     devices = DeviceRegistry::get().all();
     if (devices.empty()) {
-      reason = "[vulkan:no-device] the Vulkan loader found no device; install a driver (Debian: "
-               "mesa-vulkan-drivers, or the GPU vendor's)";
+      reason =
+          "[vulkan:no-device] the Vulkan loader found no device; install a driver (Debian: "
+          "mesa-vulkan-drivers, or the GPU vendor's)";
     }
   } catch (const std::exception& error) {
     reason = sentence_of(error);

@@ -98,8 +98,7 @@ void Staging::download(Allocation* from, uint64_t offset, void* data, uint64_t s
     return;
   }
   // A buffer of its own: a shared one could be taken by another thread during the wait.
-  Allocation* piece =
-      device_.allocate(std::min(size_bytes, kPieceBytes), Purpose::kDownload, lock);
+  Allocation* piece = device_.allocate(std::min(size_bytes, kPieceBytes), Purpose::kDownload, lock);
   try {
     for (uint64_t done = 0; done < size_bytes;) {
       const uint64_t piece_bytes = std::min(kPieceBytes, size_bytes - done);

@@ -23,10 +23,6 @@ constexpr uint64_t kTrialGroups = 256;
 // Submissions that the device has not finished.
 constexpr uint64_t kLargestBacklog = 128;
 
-double budget_nanoseconds() {
-  return 1000.0 * static_cast<double>(std::max<uint64_t>(Options::get().submission_budget_us, 1));
-}
-
 }  // namespace
 
 Stream::Stream(Device& device)
@@ -72,8 +68,8 @@ void Stream::host_barrier() {
   VkMemoryBarrier memory = {VK_STRUCTURE_TYPE_MEMORY_BARRIER};
   memory.srcAccessMask = kWrites;
   memory.dstAccessMask = kReads | kWrites | VK_ACCESS_HOST_READ_BIT;
-  device_.functions().vkCmdPipelineBarrier(open(), kStages, kStages | VK_PIPELINE_STAGE_HOST_BIT,
-                                           0, 1, &memory, 0, nullptr, 0, nullptr);
+  device_.functions().vkCmdPipelineBarrier(open(), kStages, kStages | VK_PIPELINE_STAGE_HOST_BIT, 0,
+                                           1, &memory, 0, nullptr, 0, nullptr);
   hazards_.passed(Barrier::kMemory);
   host_sees_all_ = true;
 }
@@ -82,8 +78,8 @@ void Stream::host_barrier() {
 VkCommandBuffer Stream::prepare(const Touch* touches, size_t count) {
   Barrier needed = Barrier::kNone;
   for (size_t i = 0; i < count; ++i) {
-    needed = std::max(needed, hazards_.needed_before(touches[i].allocation->usage,
-                                                     touches[i].access));
+    needed =
+        std::max(needed, hazards_.needed_before(touches[i].allocation->usage, touches[i].access));
   }
   const VkCommandBuffer commands = open();
   if (needed != Barrier::kNone) barrier(needed);
@@ -100,7 +96,7 @@ void Stream::dispatch(const Dispatch& dispatch) {
   const uint64_t groups =
       static_cast<uint64_t>(dispatch.groups[0]) * dispatch.groups[1] * dispatch.groups[2];
   const double estimate = cost.nanoseconds_per_group * static_cast<double>(groups);
-  const double budget = budget_nanoseconds();
+  const double budget = Options::get().budget_nanoseconds();
   if (open_ != VK_NULL_HANDLE && open_nanoseconds_ + estimate > budget) submit();
   ++counters_.dispatches;
   ++cost.launches;
@@ -123,20 +119,21 @@ void Stream::run(const Dispatch& dispatch, VkCommandBuffer commands, const GridS
     bound_ = dispatch.pipeline;
   }
   if (dispatch.argument_bytes > 0) {
-    functions.vkCmdPushConstants(commands, device_.logical().pipeline_layout(), VK_SHADER_STAGE_COMPUTE_BIT,
-                                 0, dispatch.argument_bytes, dispatch.arguments);
+    functions.vkCmdPushConstants(commands, device_.logical().pipeline_layout(),
+                                 VK_SHADER_STAGE_COMPUTE_BIT, 0, dispatch.argument_bytes,
+                                 dispatch.arguments);
   }
-  functions.vkCmdDispatchBase(commands, slice.base[0], slice.base[1], slice.base[2],
-                              slice.count[0], slice.count[1], slice.count[2]);
+  functions.vkCmdDispatchBase(commands, slice.base[0], slice.base[1], slice.base[2], slice.count[0],
+                              slice.count[1], slice.count[2]);
   if (timed) timer_.end(commands, open_serial(), dispatch.cost, dispatch.name, slice.count);
 }
 
-// Runs a kernel that is too long for one submission in slices. A kernel of unknown speed is measured
-// on its first slice. Slices need no barrier between them: they are parts of one kernel. The lock is
-// held all the time, so that no other work comes between them.
+// Runs a kernel that is too long for one submission in slices. A kernel of unknown speed is
+// measured on its first slice. Slices need no barrier between them: they are parts of one kernel.
+// The lock is held all the time, so that no other work comes between them.
 void Stream::run_split(const Dispatch& dispatch) {
   ++counters_.split_dispatches;
-  const double budget = budget_nanoseconds();
+  const double budget = Options::get().budget_nanoseconds();
   const KernelCost& cost = *dispatch.cost;
   bool on_trial = cost.nanoseconds_per_group == 0;
   const uint64_t largest =
@@ -175,7 +172,8 @@ void Stream::submit_when_full(double nanoseconds) {
 
 // Keeps a host that is faster than the device from piling up command buffers without end.
 void Stream::limit_backlog() {
-  if (submitted_ - completed_ < kLargestBacklog || submitted_ - completed() < kLargestBacklog) return;
+  if (submitted_ - completed_ < kLargestBacklog || submitted_ - completed() < kLargestBacklog)
+    return;
   device_.check(timeline_.wait(submitted_ - kLargestBacklog / 2, Options::get().timeout_ms),
                 "vkWaitSemaphores");
 }
@@ -226,9 +224,8 @@ void Stream::send() {
   submit.signalSemaphoreCount = 1;
   const VkSemaphore semaphore = timeline_.semaphore();
   submit.pSignalSemaphores = &semaphore;
-  device_.check(
-      device_.functions().vkQueueSubmit(device_.queue(), 1, &submit, VK_NULL_HANDLE),
-      "vkQueueSubmit");
+  device_.check(device_.functions().vkQueueSubmit(device_.queue(), 1, &submit, VK_NULL_HANDLE),
+                "vkQueueSubmit");
   submitted_ = serial;
   ++counters_.submissions;
   for (const Closed& closed : closed_) {
@@ -272,68 +269,6 @@ void Stream::wait_idle(std::unique_lock<std::mutex>* lock) {
   if (!host_sees_all_) host_barrier();
   submit();
   wait(submitted_, lock);
-}
-
-void Stream::begin_recording(std::unique_ptr<Recording>* recording) {
-  if (recording_) fail(Failure::kRecording, "a recording is made already on this device");
-  submit();
-  recording_ = std::move(*recording);
-  try {
-    // Part of the recording: a replay may follow any work.
-    barrier(Barrier::kMemory);
-  } catch (...) {
-    *recording = std::move(recording_);
-    throw;
-  }
-}
-
-std::unique_ptr<Recording> Stream::end_recording() {
-  if (!recording_) fail(Failure::kRecording, "no recording is made on this device");
-  host_barrier();
-  submit();
-  return std::move(recording_);
-}
-
-std::unique_ptr<Recording> Stream::abandon_recording() {
-  if (!recording_) return nullptr;
-  if (open_ != VK_NULL_HANDLE) {
-    pool_.discard(open_);
-    open_ = VK_NULL_HANDLE;
-  }
-  const auto recorded = [](const Closed& closed) { return closed.recorded; };
-  closed_.erase(std::remove_if(closed_.begin(), closed_.end(), recorded), closed_.end());
-  return std::move(recording_);
-}
-
-void Stream::replay(Recording* recording) {
-  if (recording_) fail(Failure::kRecording, "a recording cannot be replayed within another one");
-  close();
-  const double budget = budget_nanoseconds();
-  double nanoseconds = open_nanoseconds_;
-  size_t sent = 0;
-  const std::vector<Recording::Segment>& segments = recording->segments();
-  while (sent < segments.size()) {
-    const size_t unrelated = closed_.size();
-    do {
-      nanoseconds += segments[sent].nanoseconds;
-      closed_.push_back({segments[sent].commands, true});
-      ++sent;
-    } while (sent < segments.size() && nanoseconds + segments[sent].nanoseconds <= budget);
-    try {
-      send();
-    } catch (...) {
-      closed_.resize(unrelated);
-      throw;
-    }
-    recording->submitted(submitted_);
-    nanoseconds = 0;
-  }
-  for (Allocation* allocation : recording->held()) allocation->usage.serial = submitted_;
-  // The recording begins and ends with a barrier against everything.
-  hazards_.passed(Barrier::kMemory);
-  host_sees_all_ = true;
-  ++counters_.replays;
-  limit_backlog();
 }
 
 }  // namespace ferrylm::vulkan

@@ -19,8 +19,7 @@ Timeline::Timeline(const DeviceFunctions& functions, VkDevice device)
   VkSemaphoreTypeCreateInfo type = {VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO};
   type.semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE;
   VkSemaphoreCreateInfo create = {VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, &type};
-  check(functions_.vkCreateSemaphore(device_, &create, nullptr, &semaphore_),
-        "vkCreateSemaphore");
+  check(functions_.vkCreateSemaphore(device_, &create, nullptr, &semaphore_), "vkCreateSemaphore");
 }
 
 Timeline::~Timeline() { functions_.vkDestroySemaphore(device_, semaphore_, nullptr); }

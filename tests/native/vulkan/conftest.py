@@ -1,11 +1,10 @@
-"""The device of the Vulkan tests: any that is there, Mesa's software one where there is no other."""
+"""The device of the Vulkan tests: the first that is there, Mesa's software one at worst."""
 
 from __future__ import annotations
 
 import gc
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,10 +13,9 @@ sys.path.insert(0, str(Path(__file__).parent / "helpers"))
 
 
 @pytest.fixture(autouse=True)
-def _own_pipeline_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_pipeline_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the user's pipeline cache out of the tests."""
     monkeypatch.setenv("FERRY_VULKAN_CACHE", str(tmp_path / "pipelines"))
-    yield
 
 
 @pytest.fixture(scope="session")

@@ -182,14 +182,14 @@ def test_the_profiler_names_each_kernel_with_its_grid_and_time(device: Any) -> N
 
 
 def test_a_module_survives_export_and_load(device: Any, tmp_path: Path) -> None:
-    from tvm.script import ir as I  # noqa: N812
-    from tvm.script import tirx as T  # noqa: N812
+    from tvm.script import ir as I
+    from tvm.script import tirx as T
 
     @I.ir_module
     class Host:
         @T.prim_func
         def nothing(a: T.handle) -> None:  # type: ignore[valid-type]
-            A = T.match_buffer(a, (1,), "float32")  # noqa: N806
+            A = T.match_buffer(a, (1,), "float32")
             A[0] = T.float32(1)
 
     library = tvm.compile(Host, target="llvm")

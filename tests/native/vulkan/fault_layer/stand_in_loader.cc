@@ -25,8 +25,8 @@ VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL device_address(VkDevice device, const c
 
 }  // namespace
 
-extern "C" __attribute__((visibility("default"))) PFN_vkVoidFunction vkGetInstanceProcAddr(
-    VkInstance instance, const char* name) {
+extern "C" __attribute__((visibility("default"))) PFN_vkVoidFunction
+vkGetInstanceProcAddr(VkInstance instance, const char* name) {
   if (real_instance_address() == nullptr) return nullptr;
   const PFN_vkVoidFunction real = real_instance_address()(instance, name);
   if (std::strcmp(name, "vkGetDeviceProcAddr") == 0) {

@@ -54,22 +54,22 @@ PFN_vkVoidFunction install(PFN_vkVoidFunction real) {
   return reinterpret_cast<PFN_vkVoidFunction>(&Wrapper::call);
 }
 
-#define FAILING(function)                              \
-  if (std::strcmp(name, #function) == 0) {             \
-    static constexpr char kName[] = #function;         \
+#define FAILING(function)                                 \
+  if (std::strcmp(name, #function) == 0) {                \
+    static constexpr char kName[] = #function;            \
     return install<Failing<PFN_##function, kName>>(real); \
   }
 
-#define OBJECT(maker, destroyer, handle, text)                     \
-  {                                                                \
-    static constexpr char kKind[] = text;                          \
-    static constexpr char kName[] = #maker;                        \
-    if (std::strcmp(name, #maker) == 0) {                          \
-      return install<Making<PFN_##maker, kName, kKind>>(real);     \
-    }                                                              \
-    if (std::strcmp(name, #destroyer) == 0) {                      \
-      return install<Destroying<handle, kKind>>(real);             \
-    }                                                              \
+#define OBJECT(maker, destroyer, handle, text)                 \
+  {                                                            \
+    static constexpr char kKind[] = text;                      \
+    static constexpr char kName[] = #maker;                    \
+    if (std::strcmp(name, #maker) == 0) {                      \
+      return install<Making<PFN_##maker, kName, kKind>>(real); \
+    }                                                          \
+    if (std::strcmp(name, #destroyer) == 0) {                  \
+      return install<Destroying<handle, kKind>>(real);         \
+    }                                                          \
   }
 
 }  // namespace

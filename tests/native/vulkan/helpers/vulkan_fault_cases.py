@@ -10,9 +10,12 @@ import gc
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pytest
 import tvm
 from vulkan_containers import ADD, INCREMENT, MANY, THREADS, groups, module
 
@@ -143,12 +146,8 @@ def opening_fails() -> None:
         "vkCreateSemaphore",
     ):
         stand_in.fail(call, OUT_OF_HOST_MEMORY)
-        try:
+        with pytest.raises(backend.VulkanMemoryError):
             workload()
-        except backend.VulkanMemoryError:
-            pass
-        else:
-            raise AssertionError(call)
         stand_in.fail_no_more()
         gc.collect()
         assert not any(stand_in.living().values()), (call, stand_in.living())
@@ -160,12 +159,8 @@ def timeouts() -> None:
     workload()
     backend.call("set_option", "timeout_ms", 50)
     stand_in.fail("vkWaitSemaphores", TIMEOUT, times=-1)
-    try:
+    with pytest.raises(backend.VulkanTimeoutError, match="within 50 ms"):
         workload()
-    except backend.VulkanTimeoutError as error:
-        assert "within 50 ms" in str(error)
-    else:
-        raise AssertionError("nothing timed out")
     stand_in.fail_no_more()
     backend.call("record_cancel", 0)
     workload()
@@ -176,36 +171,34 @@ def tensors_of_a_lost_device() -> None:
     stand_in = StandIn()
     device = tvm.vulkan(0)
     kernels = module(ADD, INCREMENT)
-    old = tvm.runtime.tensor(np.zeros(COUNT, np.float32), device)
+    held = {"old": tvm.runtime.tensor(np.zeros(COUNT, np.float32), device)}
     stand_in.fail("vkQueueSubmit", DEVICE_LOST)
-    with backend.typed_errors():
-        try:
-            kernels["increment"](old, COUNT, 1.0, groups(COUNT), THREADS)
+    kernels["increment"](held["old"], COUNT, 1.0, groups(COUNT), THREADS)
+    for _ in range(2):
+        with is_lost():
             device.sync()
-        except Exception as error:
-            assert isinstance(backend.error_from_message(str(error)), backend.VulkanDeviceLostError)
-    expect_lost(lambda: device.sync())
-    expect_lost(lambda: tvm.runtime.empty((5,), "int8", device))
+    with is_lost():
+        tvm.runtime.empty((5,), "int8", device)
     backend.select_device("")
     new = tvm.runtime.tensor(np.zeros(COUNT, np.float32), device)
-    expect_lost(lambda: kernels["add"](old, new, new, COUNT, groups(COUNT), THREADS))
-    expect_lost(lambda: old.numpy())
+    with is_lost():
+        kernels["add"](held["old"], new, new, COUNT, groups(COUNT), THREADS)
+    with is_lost():
+        held["old"].numpy()
     kernels["increment"](new, COUNT, 1.0, groups(COUNT), THREADS)
     assert new.numpy().sum() == COUNT
+    gc.collect()
     assert backend.call("lost_tensor_count") == 1
-    del old
+    held.clear()
     assert backend.call("lost_tensor_count") == 0
     workload()
 
 
-def expect_lost(action: Any) -> None:
-    try:
-        action()
-    except Exception as error:
-        typed = backend.error_from_message(str(error))
-        assert isinstance(typed, backend.VulkanDeviceLostError), error
-        return
-    raise AssertionError("a lost device did as if nothing had happened")
+@contextmanager
+def is_lost() -> Iterator[None]:
+    """Hold that the body meets a lost device."""
+    with pytest.raises(backend.VulkanDeviceLostError), backend.typed_errors():
+        yield
 
 
 def all_of_the_memory() -> None:
@@ -215,16 +208,16 @@ def all_of_the_memory() -> None:
     gc.collect()
     used = backend.memory_report()["used_bytes"]
     kept: list[Any] = []
-    try:
+
+    def fill() -> None:
         while len(kept) < 200:
             kept.append(tvm.runtime.empty((3 << 20,), "uint8", device))
-    except Exception as error:
-        typed = backend.error_from_message(str(error))
-        assert isinstance(typed, backend.VulkanMemoryError), error
-        print(json.dumps({"count": len(kept), "message": str(typed)}))
-    else:
-        raise AssertionError("memory without end")
+
+    with pytest.raises(backend.VulkanMemoryError) as raised, backend.typed_errors():
+        fill()
+    print(json.dumps({"count": len(kept), "message": str(raised.value)}))
     kept.clear()
+    del raised
     gc.collect()
     assert backend.memory_report()["used_bytes"] == used
     small = tvm.runtime.tensor(np.arange(COUNT), device)
@@ -260,13 +253,11 @@ def no_loader() -> None:
     assert report["reason"].startswith("[vulkan:no-loader]"), report
     assert report["loader_attempts"], report
     assert not tvm.vulkan(0).exist
-    try:
-        with backend.typed_errors():
-            tvm.runtime.empty((1,), "float32", tvm.vulkan(0))
-    except backend.VulkanUnavailableError as error:
-        assert "libvulkan" in str(error)
-    else:
-        raise AssertionError("a tensor without a loader")
+    with (
+        pytest.raises(backend.VulkanUnavailableError, match="libvulkan"),
+        backend.typed_errors(),
+    ):
+        tvm.runtime.empty((1,), "float32", tvm.vulkan(0))
     assert module(ADD).kind == "vulkan"
     assert tvm.runtime.tensor(np.ones(3), tvm.cpu()).numpy().sum() == 3
 
