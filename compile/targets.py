@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ferrylm.compile.cuda.architectures import DEFAULT_ARCHITECTURES, parse_architectures
-from ferrylm.compile.cuda.library import TIER as CUDA_TIER
 from ferrylm.compile.cuda.library import CudaJob
+from ferrylm.compile.cuda.tiers import TIERS as CUDA_TIERS
+from ferrylm.compile.cuda.tiers import chips_of as cuda_chips_of
 from ferrylm.compile.library import LibraryJob, ModelPlan
 from ferrylm.compile.rocm.architectures import DEFAULT_NAMES
 from ferrylm.compile.rocm_library import WAVES, RocmJob, chips_of
@@ -18,7 +19,7 @@ from ferrylm.schedules.cpu.profile import PROFILES
 _TIERS: dict[str, tuple[str, ...]] = {
     "cpu": tuple(PROFILES),
     "vulkan": tuple(TIERS),
-    "cuda": (CUDA_TIER,),
+    "cuda": tuple(CUDA_TIERS),
     "rocm": tuple(WAVES),
 }
 
@@ -44,13 +45,14 @@ def known_targets() -> list[str]:
 def expand_targets(names: Sequence[str], chips: Chips | None = None) -> list[str]:
     """Return the single targets of names such as all, vulkan or cpu-x86-64-v3, each once.
 
-    A bare `rocm` leaves out the waves of which no chip is listed. Raises UsageError for an unknown
-    name, for none, and for a target without a chip.
+    A bare `rocm` or `cuda` leaves out the tiers of which no chip is listed. Raises UsageError for
+    an unknown name, for none, and for a target without a chip.
     """
     if not names:
         raise UsageError("no target", wanted="one at least", fix="give --target cpu")
     listed = chips or Chips()
     empty = {f"rocm-{tier}" for tier in WAVES if not chips_of(tier, listed.rocm)}
+    empty |= {f"cuda-{tier}" for tier in CUDA_TIERS if not cuda_chips_of(tier, listed.cuda)}
     chosen: dict[str, None] = {}
     for name in names:
         if name == "all" or name in _TIERS:
@@ -58,7 +60,9 @@ def expand_targets(names: Sequence[str], chips: Chips | None = None) -> list[str
             chosen |= {target: None for target in _of_kinds(kinds) if target not in empty}
         elif name in empty:
             raise UsageError(
-                f"{name} without a chip", wanted="one of that width", fix="add one to --rocm-arch"
+                f"{name} without a chip",
+                wanted="one of that tier",
+                fix=f"add one to --{name.partition('-')[0]}-arch",
             )
         elif name in _of_kinds(_TIERS):
             chosen[name] = None
@@ -79,7 +83,7 @@ def library_job(target: str, plan: ModelPlan, chips: Chips) -> LibraryJob:
 
         return CpuJob(plan, PROFILES[tier])
     if kind == "cuda":
-        return CudaJob(plan, chips.cuda)
+        return CudaJob(plan, tier, chips.cuda)
     if kind == "rocm":
         return RocmJob(plan, tier, chips.rocm)
     from ferrylm.compile.vulkan_library import VulkanJob

@@ -167,7 +167,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("action", choices=("build", "run"))
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--cuda-arch", default="75,80,86,89,90a,100,120,compute_75")
+    parser.add_argument("--cuda-arch", default="75,80,86,89,90a,100,120,compute_90")
     options = parser.parse_args()
     if options.action == "run":
         return run(options.folder)

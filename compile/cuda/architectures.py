@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from ferrylm.errors import UsageError
 
-DEFAULT_ARCHITECTURES = ("75", "80", "86", "89", "90a", "100", "120", "compute_75")
+DEFAULT_ARCHITECTURES = (
+    "75", "80", "86", "89", "90a", "100", "120", "compute_75", "compute_90",
+)  # fmt: skip
 OLDEST = 75  # what CUDA 13 still compiles for
 
 _NAME = re.compile(r"(?:(sm|compute)_)?([1-9][0-9]{1,2})([af]?)")

@@ -14,6 +14,7 @@ from typing import Any
 from ferrylm.errors import CompileError
 
 DEPENDENT_LAUNCH = "tirx.use_programtic_dependent_launch"  # the tag's spelling in TVM
+FIRST_WITH_WAIT = 90  # the first architecture with griddepcontrol, PTX ISA
 _WAIT = "ferrylm_grid_dependency_wait("
 _KERNEL = re.compile(r'^extern "C" __global__ ', re.MULTILINE)
 

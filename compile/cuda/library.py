@@ -10,77 +10,73 @@ from typing import Any
 
 import tvm
 
-from ferrylm.compile.cuda.architectures import (
-    DEFAULT_ARCHITECTURES,
-    Architecture,
-    parse_architectures,
-)
+from ferrylm.compile.cuda.architectures import DEFAULT_ARCHITECTURES, Architecture
 from ferrylm.compile.cuda.build_hook import ahead_of_time
 from ferrylm.compile.cuda.nvrtc import Report
 from ferrylm.compile.cuda.packing import CudaPacker, FatBinary
+from ferrylm.compile.cuda.tiers import SHARED_BYTES, TIERS, CudaTier, chips_of
 from ferrylm.compile.cuda.toolkit import VERSION
 from ferrylm.compile.gpu_pipeline import PIPELINE
 from ferrylm.compile.library import BuiltLibrary, ModelPlan, TargetTraits, trace_model
 from ferrylm.compile.link import link_shared
 from ferrylm.runtime.manifest import CudaNeeds, Requirements
 from ferrylm.schedules.gpu.kernels import GpuKernels
-from ferrylm.schedules.gpu.profile import GpuProfile
 
-TIER = "sm75"  # the least that its general bodies ask for
-_PREFERENCE = 100
 _KV_DTYPE = "float16"
 _HOST_MACHINE = "x86_64"
 _HOST = {"kind": "llvm", "mtriple": "x86_64-unknown-linux-gnu", "mcpu": "x86-64"}
-_SHARED_BYTES = 48 << 10  # of a workgroup that asks for no more; CUDA C++ Programming Guide
-_PROFILE = GpuProfile("sm75", "cuda", 32, dot=True, shared_bytes=_SHARED_BYTES)
 
 
 @dataclass(frozen=True)
 class CudaJob:
-    """The CUDA library of a model."""
+    """The CUDA library of a tier."""
 
     plan: ModelPlan
-    architectures: tuple[str, ...] = DEFAULT_ARCHITECTURES
+    tier: str  # of TIERS
+    names: tuple[str, ...] = DEFAULT_ARCHITECTURES
 
     @property
     def target(self) -> str:
         """Return the library's name."""
-        return f"cuda-{TIER}"
+        return f"cuda-{self.tier}"
 
     def run(self) -> BuiltLibrary:
         """Build it. Raises CompileError, UsageError."""
-        return build_cuda_library(self.plan, parse_architectures(self.architectures))
+        return build_cuda_library(self.plan, TIERS[self.tier], chips_of(self.tier, self.names))
 
 
-def cuda_target() -> Any:
-    """Return the TVM target of general bodies, with its host."""
+def cuda_target(first: int = 75) -> Any:
+    """Return the TVM target of kernels for chips from `first` on, with its host."""
     description = {
         "kind": "cuda",
-        "arch": "sm_75",
+        "arch": f"sm_{first}",
         "max_threads_per_block": 1024,
-        "max_shared_memory_per_block": _SHARED_BYTES,
+        "max_shared_memory_per_block": SHARED_BYTES,
         "thread_warp_size": 32,
     }
     return tvm.target.Target(description, host=tvm.target.Target(_HOST))
 
 
 def build_cuda_library(
-    plan: ModelPlan, architectures: Sequence[Architecture], report: Report | None = None
+    plan: ModelPlan,
+    tier: CudaTier,
+    architectures: Sequence[Architecture],
+    report: Report | None = None,
 ) -> BuiltLibrary:
     """Compile the model; `report` is called after each architecture. Raises CompileError."""
-    arithmetic = plan.arithmetic if plan.arithmetic in _PROFILE.arithmetics else "f32"
+    profile = tier.profile
+    arithmetic = plan.arithmetic if plan.arithmetic in profile.arithmetics else "f32"
     plan = replace(plan, kv_dtype=_KV_DTYPE, arithmetic=arithmetic)
-    traced = trace_model(plan, GpuKernels(_PROFILE, arithmetic, plan.attention_shape))
+    traced = trace_model(plan, GpuKernels(profile, arithmetic, plan.attention_shape))
     with ahead_of_time():
-        executable = traced.lower(cuda_target(), PIPELINE)
+        executable = traced.lower(cuda_target(tier.first), PIPELINE)
     code, built = export_cuda_library(executable, architectures, report)
-    needs = cuda_needs(tuple(built.size_bytes))
     traits = TargetTraits(
         kind="cuda",
-        tier=TIER,
-        preference=_PREFERENCE,
+        tier=tier.name,
+        preference=tier.preference,
         arithmetic=arithmetic,
-        requires=Requirements(_HOST_MACHINE, (), cuda=needs),
+        requires=Requirements(_HOST_MACHINE, (), cuda=cuda_needs(tuple(built.size_bytes))),
         kernels=len(built.kernels),
         device_code_bytes=sum(built.size_bytes.values()),
     )

@@ -13,7 +13,9 @@ from ferrylm.compile.cuda.architectures import Architecture
 from ferrylm.compile.cuda.build_hook import read_sources
 from ferrylm.compile.cuda.elf_object import object_with_bytes
 from ferrylm.compile.cuda.fat_binary import make_fat_binary
+from ferrylm.compile.cuda.launch_order import DEPENDENT_LAUNCH, FIRST_WITH_WAIT
 from ferrylm.compile.cuda.library_bytes import (
+    StoredCuda,
     StoredModule,
     read_cuda,
     read_imports,
@@ -83,6 +85,7 @@ class CudaPacker:
             raise _unfit("a library with two CUDA modules")
         module = read_cuda(stored.content)
         bodies = read_sources(module.code)
+        _check_launches(module, self._architectures)
         compiled = compile_bodies(
             bodies, self._architectures, toolkit, workers=self._workers, report=self._report
         )
@@ -96,6 +99,18 @@ class CudaPacker:
         return StoredModule("cuda", write_cuda(replace(
             module, format="fatbin", functions=functions, code=code
         )))  # fmt: skip
+
+
+def _check_launches(module: StoredCuda, architectures: Sequence[Architecture]) -> None:
+    """Raise CompileError for PTX that would start early on a chip and not wait there."""
+    early = [f.name for f in module.functions if DEPENDENT_LAUNCH in f.launch_tags]
+    for arch in architectures:
+        if early and arch.ptx and arch.number < FIRST_WITH_WAIT:
+            raise CompileError(
+                f"PTX for {arch.name} of {early[0]}, which may start before its predecessor ends",
+                wanted=f"PTX from compute_{FIRST_WITH_WAIT} on, which knows how to wait",
+                fix=f"give --cuda-arch compute_{FIRST_WITH_WAIT} instead of {arch.name}",
+            )
 
 
 def _unfit(found: str) -> CompileError:

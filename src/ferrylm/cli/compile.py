@@ -61,7 +61,7 @@ QUANTIZATIONS = ("q4f16", "q8f16", "q0f16", "q0f32")
 @click.option(
     "--cuda-arch",
     "cuda_architectures",
-    default="75,80,86,89,90a,100,120,compute_75",
+    default="75,80,86,89,90a,100,120,compute_75,compute_90",
     show_default=True,
     metavar="LIST",
     help="NVIDIA chips to compile for; compute_N is code that a driver finishes for later ones.",

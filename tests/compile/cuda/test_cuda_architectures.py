@@ -8,6 +8,7 @@ from ferrylm.compile.cuda.architectures import (
     parse_architecture,
     parse_architectures,
 )
+from ferrylm.compile.cuda.tiers import TIERS, chips_of
 from ferrylm.errors import UsageError
 
 
@@ -69,3 +70,26 @@ def test_code_runs_on_later_chips_of_its_major_version_only(
 )  # fmt: skip
 def test_an_architecture_gets_the_nearest_body_that_it_can_run(name: str, body: str) -> None:
     assert body_for(parse_architecture(name), ("", "80", "90a")) == body
+
+
+def test_each_architecture_of_the_default_list_is_in_one_tier() -> None:
+    tiers = {name: [arch.name for arch in chips_of(name)] for name in TIERS}
+    assert tiers == {
+        "sm90": ["sm_90a", "sm_100", "sm_120", "compute_90"],
+        "sm75": ["sm_75", "sm_80", "sm_86", "sm_89", "compute_75"],
+    }
+
+
+def test_a_tier_without_a_chip_of_the_list_is_empty() -> None:
+    assert chips_of("sm90", ("80", "compute_75")) == ()
+
+
+def test_kernels_start_early_only_where_every_chip_can_wait() -> None:
+    for tier in TIERS.values():
+        assert tier.profile.overlap == (tier.first >= 90)
+
+
+def test_a_chip_that_runs_two_tiers_takes_the_newer() -> None:
+    newest_first = sorted(TIERS.values(), key=lambda tier: -tier.first)
+    preferences = [tier.preference for tier in newest_first]
+    assert preferences == sorted(preferences, reverse=True)
