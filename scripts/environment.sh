@@ -39,13 +39,14 @@ ensure_environment() {
             die "the virtual environment could not be made; on Debian install python3-venv"
     fi
     # The folder counts too: an editable installation breaks when the folder is moved.
-    wanted="$ROOT $(cksum < "$ROOT/pyproject.toml")"
+    wanted="$ROOT $(build_inputs | cksum)"
     if [[ -f "$stamp" && "$(< "$stamp")" == "$wanted" ]]; then
         say "environment: ${VENV#"$ROOT"/} is up to date"
         return
     fi
     say "installing ferrylm and what it needs (TVM is 100 MB; this takes a minute or two)"
     rm -f "$stamp"
+    ensure_compiler
     pip_install -e "$ROOT[compile]"
     if [[ "$kind" == dev ]]; then
         # Read here, because older pips do not know --group.
@@ -56,6 +57,63 @@ ensure_environment() {
         pip_install $packages
     fi
     printf '%s\n' "$wanted" > "$stamp"
+}
+
+# Prints what the installation is built of: it holds the compiled libraries of native/.
+build_inputs() {
+    cat "$ROOT/pyproject.toml"
+    if [[ -d "$ROOT/native" ]]; then
+        cat "$ROOT/CMakeLists.txt"
+        find "$ROOT/native" -type f -exec cksum {} + | LC_ALL=C sort
+    fi
+}
+
+# Makes sure that the native libraries can be compiled.
+ensure_compiler() {
+    local candidate
+    for candidate in ${CXX:-c++ g++ clang++}; do
+        if command -v "$candidate" > /dev/null; then
+            return
+        fi
+    done
+    say "installing a C++ compiler"
+    install_debian_packages g++ ||
+        die "a C++17 compiler is needed for the native libraries; install one" \
+            "(Debian, Ubuntu: g++; Fedora: gcc-c++; Arch: gcc) or name it with CXX"
+}
+
+# Makes sure that there is a Vulkan device, Mesa's software one where there is no GPU.
+ensure_vulkan() {
+    if vulkan_device_is_there; then
+        say "Vulkan: a loader and a driver are there"
+        return
+    fi
+    say "installing a Vulkan loader and Mesa's drivers"
+    if ! install_debian_packages libvulkan1 mesa-vulkan-drivers || ! vulkan_device_is_there; then
+        die "the tests need a Vulkan loader and a driver; install them" \
+            "(Debian, Ubuntu: libvulkan1 mesa-vulkan-drivers; Fedora: vulkan-loader" \
+            "mesa-vulkan-drivers; Arch: vulkan-icd-loader vulkan-swrast)"
+    fi
+}
+
+vulkan_device_is_there() {
+    local folder
+    "$VENV/bin/python" -c 'import ctypes; ctypes.CDLL("libvulkan.so.1")' 2> /dev/null || return 1
+    [[ -z "${VK_DRIVER_FILES:-}${VK_ICD_FILENAMES:-}" ]] || return 0
+    for folder in /usr/share /usr/local/share /etc; do
+        if compgen -G "$folder/vulkan/icd.d/*.json" > /dev/null; then
+            return 0
+        fi
+    done
+    return 1
+}
+
+# Installs packages where that is possible without asking: Debian's tools, and the right to use them.
+install_debian_packages() {
+    [[ "$(id -u)" == 0 ]] && command -v apt-get > /dev/null || return 1
+    apt-get -qq update > /dev/null 2>&1 || true
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" \
+        > /dev/null || return 1
 }
 
 pip_install() {

@@ -5,6 +5,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 cd "$ROOT"
 ensure_environment dev
+ensure_vulkan
 
 say "ruff check"
 "$VENV/bin/python" -m ruff check .
