@@ -15,7 +15,7 @@ from ferrylm.compile.cuda.build_hook import ahead_of_time
 from ferrylm.compile.cuda.nvrtc import Report
 from ferrylm.compile.cuda.packing import CudaPacker, FatBinary
 from ferrylm.compile.cuda.tiers import SHARED_BYTES, TIERS, CudaTier, chips_of
-from ferrylm.compile.cuda.toolkit import VERSION
+from ferrylm.compile.cuda.toolkit import VERSION, find_toolkit
 from ferrylm.compile.gpu_pipeline import PIPELINE
 from ferrylm.compile.library import BuiltLibrary, ModelPlan, TargetTraits, trace_model
 from ferrylm.compile.link import link_shared
@@ -64,6 +64,7 @@ def build_cuda_library(
     report: Report | None = None,
 ) -> BuiltLibrary:
     """Compile the model; `report` is called after each architecture. Raises CompileError."""
+    find_toolkit()  # lowering a model takes a while: what is missing is said before
     profile = tier.profile
     arithmetic = plan.arithmetic if plan.arithmetic in profile.arithmetics else "f32"
     plan = replace(plan, kv_dtype=_KV_DTYPE, arithmetic=arithmetic)

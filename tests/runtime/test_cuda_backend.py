@@ -13,7 +13,11 @@ import pytest
 from cuda_steps import step_library
 from stand_in_driver import RUNTIME, build_stand_ins
 
+from tests.compile.cuda.memory_cases import MEMORY_CASES
+from tests.compile.cuda.operation_table import OPERATION_CASES
+
 PROGRAM = Path(__file__).parents[1] / "support" / "cuda_program.py"
+CHECKS = Path(__file__).parents[2] / "scripts" / "check_cuda.py"
 H100 = "device=9.0,85899345920,NVIDIA H100"
 
 
@@ -92,6 +96,7 @@ def test_a_step_is_captured_once_and_replayed_as_one_launch(run: Callable[..., R
     assert order[end + 1 : end + 3] == ["instantiate", "graph launch own"]
     assert order.count("graph launch own") == 3
     assert order.count("begin capture mode 1") == 1
+    assert order.count("graph freed") == 1
 
 
 def test_a_graph_keeps_the_memory_that_its_kernels_address(run: Callable[..., Run]) -> None:
@@ -137,6 +142,30 @@ def test_a_kernel_that_is_missing_is_a_device_error(run: Callable[..., Run]) -> 
     found = run("load", "missing=double_early_kernel;" + H100)
     assert found.answer["error"] == "DeviceError"
     assert "double_early_kernel" in found.answer["found"]
+
+
+def test_the_script_for_an_nvidia_machine_finds_every_wrong_answer(
+    stand_ins: Path, tmp_path: Path
+) -> None:
+    """The stand-ins compute nothing: all answers must count as wrong, and the table go on."""
+    environment = {
+        **os.environ,
+        "LD_LIBRARY_PATH": str(stand_ins),
+        "LD_PRELOAD": str(stand_ins / RUNTIME),
+        "STAND_IN_CUDA": H100,
+    }
+    build = [sys.executable, CHECKS, "build", tmp_path, "--cuda-arch", "80"]
+    subprocess.run(build, check=True, capture_output=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, CHECKS, "run", tmp_path],
+        env=environment, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    cases = [line for line in lines if " check_" in line]
+    assert done.returncode == 1
+    assert len(cases) == len(OPERATION_CASES) + len(MEMORY_CASES)
+    assert all(line.startswith("FAIL") for line in cases)
+    assert lines[-1] == f"{len(cases) + 3} failures"  # three of the graph's
 
 
 def _address(line: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ferrylm.errors import DeviceError, FerryError, MemoryLimitError
@@ -49,6 +49,7 @@ class CudaBackend(DeviceMemory):
         self._free_at_first, _ = self.runtime.memory()
         self.stream = self.runtime.new_stream()
         self._machines: list[Any] = []
+        self._graphs: list[CudaGraph] = []
 
     def report(self) -> GpuDevice | None:
         """Return what the driver said of the device."""
@@ -119,7 +120,9 @@ class CudaBackend(DeviceMemory):
             except BaseException:
                 self.runtime.abandon_capture(self.stream)
                 raise
-            return self.runtime.end_capture(self.stream), result, held
+            graph = self.runtime.end_capture(self.stream)
+            self._graphs.append(graph)
+            return graph, result, held
 
     def profile(self, call: Callable[[], object]) -> list[dict[str, object]]:
         """Return kernel function, milliseconds and grid (not known) of each call of a step."""
@@ -143,11 +146,18 @@ class CudaBackend(DeviceMemory):
         return times
 
     def close(self) -> None:
-        """Let go of the stream and of what this object allocated."""
-        self.synchronize()
-        self.forget()
+        """Let go of the stream, of the graphs, and of what this object allocated.
+
+        A device that failed says so no second time.
+        """
+        with suppress(FerryError):
+            self.synchronize()
+            for graph in self._graphs:
+                graph.close()
+            self.runtime.free_stream(self.stream)
+        self._graphs.clear()
         self._machines.clear()
-        self.runtime.free_stream(self.stream)
+        self.forget()
 
     def _own_stream(self) -> Any:
         import tvm_ffi
