@@ -1,0 +1,54 @@
+"""Where buffers live: global memory by address, arrays of a thread, arrays of a workgroup."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ferrylm.compile.spirv.values import Scalar
+
+
+@dataclass(frozen=True)
+class GlobalMemory:
+    """Memory at a 64-bit device address, whose id is `address`."""
+
+    address: int
+
+
+@dataclass(frozen=True)
+class ArrayMemory:
+    """An array variable; elements have the type `element`, or `memory` where it is narrower."""
+
+    variable: int
+    storage: int  # a StorageClass
+    scalar: Scalar
+    element_type: int
+    narrow: bool  # elements are integers below 32 bits as such
+
+
+Storage = GlobalMemory | ArrayMemory
+
+
+@dataclass(frozen=True)
+class BufferView:
+    """A buffer as the code indexes it: `lanes` scalars an element, in some storage."""
+
+    scalar: Scalar
+    lanes: int
+    storage: Storage
+    bytes: int | None  # where known
+    alignment_bytes: int
+    read_only: bool
+
+
+@dataclass(frozen=True)
+class Place:
+    """Consecutive scalars of a buffer: `count` from the scalar index `first` on.
+
+    `multiple` is a power of two that divides the index.
+    """
+
+    first: Any  # a Value of one lane
+    offset: int  # constant to add to the index
+    count: int
+    multiple: int
