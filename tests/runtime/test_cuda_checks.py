@@ -6,7 +6,8 @@ import pytest
 from stand_in_driver import DRIVER, build_stand_ins
 
 from ferrylm.errors import DeviceError, FerryError, MemoryLimitError, NoLibraryError
-from ferrylm.runtime import cuda_driver
+from ferrylm.runtime import cuda_backend, cuda_driver
+from ferrylm.runtime.cuda_backend import CudaBackend
 from ferrylm.runtime.cuda_checks import check_cuda, code_for
 from ferrylm.runtime.cuda_driver import probe_driver
 from ferrylm.runtime.manifest import CudaNeeds
@@ -124,6 +125,15 @@ def test_code_for_one_chip_alone_is_for_no_later_one() -> None:
 def test_a_newer_driver_is_as_good(driver: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STAND_IN_CUDA", "version=14020;" + H100)
     assert check_cuda(NEEDS, probe_driver([driver]))[1] == "sm_90a"
+
+
+def test_a_prohibited_gpu_is_refused_before_anything_is_loaded(
+    driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN_CUDA", H100 + ",prohibited")
+    monkeypatch.setattr(cuda_backend, "load_tvm_cuda", lambda: pytest.fail("it was loaded"))
+    with pytest.raises(DeviceError, match="nvidia-smi -i 0 -c DEFAULT"):
+        CudaBackend(probe_driver([driver]).devices[0])
 
 
 def test_the_driver_tells_all_of_its_gpus(driver: str, monkeypatch: pytest.MonkeyPatch) -> None:

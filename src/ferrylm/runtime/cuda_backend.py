@@ -9,6 +9,7 @@ from typing import Any
 from ferrylm.errors import DeviceError, FerryError, MemoryLimitError
 from ferrylm.runtime.backends.base import Step, Tensor
 from ferrylm.runtime.backends.gpu import DeviceMemory
+from ferrylm.runtime.cuda_checks import mode_problem
 from ferrylm.runtime.cuda_driver import probe_driver
 from ferrylm.runtime.cuda_graph import CudaGraph, CudaRuntime
 from ferrylm.runtime.cuda_libraries import load_tvm_cuda
@@ -38,6 +39,9 @@ class CudaBackend(DeviceMemory):
 
     def __init__(self, device: GpuDevice) -> None:
         """Load TVM's CUDA runtime for a GPU that `probe` found. Raises DeviceError."""
+        problem = mode_problem(device)
+        if problem is not None:
+            raise problem
         self.runtime = CudaRuntime(load_tvm_cuda())
         import tvm
 

@@ -51,6 +51,17 @@ def code_for(needs: CudaNeeds, chip: str) -> str | None:
     return max(portable, key=_split) if portable else None
 
 
+def mode_problem(device: GpuDevice) -> DeviceError | None:
+    """Return the error of a GPU whose administrator lets nobody compute on it."""
+    if "compute" in device.features:
+        return None
+    return DeviceError(
+        f"{device.name} is in the compute mode Prohibited",
+        wanted="a GPU that may compute",
+        fix=f"run nvidia-smi -i {device.index} -c DEFAULT as root",
+    )
+
+
 def _runs(code: str, chip: int) -> bool:
     number, suffix = _split(code)
     if suffix == "a":
@@ -83,14 +94,7 @@ def _device_problem(probe: CudaProbe, index: int) -> FerryError | None:
         return DeviceError(
             f"no CUDA device {index}", wanted=f"one of {names}", fix="choose one of these"
         )
-    device = probe.devices[index]
-    if "compute" not in device.features:
-        return DeviceError(
-            f"{device.name} is in the compute mode Prohibited",
-            wanted="a GPU that may compute",
-            fix=f"run nvidia-smi -i {index} -c DEFAULT as root",
-        )
-    return None
+    return mode_problem(probe.devices[index])
 
 
 def _code_problem(needs: CudaNeeds, device: GpuDevice) -> FerryError | None:
