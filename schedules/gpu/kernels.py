@@ -180,8 +180,17 @@ class GpuKernels:
             out += self._quantized(m, product.outputs)
         gains = [gain] if product.gained else []
         args = [*activation, *weight.tensors(), *(residual or []), *gains]
-        subgroup, overlap = self.profile.subgroup, self.profile.overlap
-        make = lambda: matvec(product, tile, subgroup, overlap=overlap)  # noqa: E731
+        profile = self.profile
+
+        def make() -> Any:
+            return matvec(
+                product,
+                tile,
+                profile.subgroup,
+                overlap=profile.overlap,
+                rows_in_lanes=profile.rows_in_lanes,
+            )
+
         tags = f"{'normed_' if product.eps is not None else ''}{product.epilogue}"
         name = f"{tags}{'_prepared' if product.parts else ''}_{fmt.tag}_{fmt.rows}x{fmt.columns}"
         found = self._call(rows, name, make, args, out if len(out) > 1 else out[0])

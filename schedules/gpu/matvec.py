@@ -22,14 +22,23 @@ from typing import Any
 from ferrylm.schedules.gpu.matvec_float import grouped_float, plain_float
 from ferrylm.schedules.gpu.matvec_grid import MatvecTile, Product
 from ferrylm.schedules.gpu.matvec_integer import integer_matvec
+from ferrylm.schedules.gpu.matvec_lanes import lane_matvec
 from ferrylm.schedules.gpu.overlap import overlapped
 
 __all__ = ["MatvecTile", "Product", "matvec"]
 
 
-def matvec(product: Product, tile: MatvecTile, subgroup: int, *, overlap: bool = False) -> Any:
+def matvec(
+    product: Product,
+    tile: MatvecTile,
+    subgroup: int,
+    *,
+    overlap: bool = False,
+    rows_in_lanes: bool = False,
+) -> Any:
     """Return the PrimFunc (activations, weights, [residual], [gain], [y], [y_codes, y_terms]).
 
+    `rows_in_lanes` gives every lane rows of its own, in float arithmetic on grouped weights.
     With `overlap` it is launched before the kernel before it has ended (overlap.py).
     Activations are (codes, terms) for integer arithmetic, else x float32 (M, padded(K)).
     """
@@ -38,6 +47,7 @@ def matvec(product: Product, tile: MatvecTile, subgroup: int, *, overlap: bool =
         return overlapped(func, waits=True) if overlap else func
     if product.eps is not None or product.parts:
         raise ValueError("only integer arithmetic takes and makes quantized activations")
-    make = grouped_float if product.fmt.grouped else plain_float
+    grouped = lane_matvec if rows_in_lanes else grouped_float
+    make = grouped if product.fmt.grouped else plain_float
     func = make(product, tile, subgroup)
     return overlapped(func) if overlap else func

@@ -46,7 +46,7 @@ def apply_norm(sums, grid):  # noqa: D103
 
 @T.inline
 def quantize_results(  # noqa: D103
-    results, gain, y_codes, y_terms, first_m, workgroup, thread, grid
+    results, gain, y_codes, y_terms, first_m, end_m, workgroup, thread, grid
 ):
     values = T.alloc_buffer((COLUMNS,), "float32", scope="local")
     squares = T.alloc_buffer((1,), "float32", scope="local")
@@ -67,6 +67,7 @@ def quantize_results(  # noqa: D103
             quantize_columns(
                 values, squares, first_m + m, chunk,
                 index < chunks * grid.columns
+                and first_m + m < end_m
                 and chunk < padded(grid.product.outputs) // COLUMNS,
                 y_codes, y_terms, grid.product.parts,
             )  # fmt: skip
@@ -101,4 +102,7 @@ def store(  # noqa: D103
                     results[m, grid.place(thread, r)] = result[0]
     if grid.product.parts > 0:
         T.tvm_storage_sync("shared")
-        quantize_results(results, gain, y_codes, y_terms, first_m, workgroup, thread, grid)
+        quantize_results(
+            results, gain, y_codes, y_terms, first_m, first_m + grid.columns, workgroup, thread,
+            grid,
+        )  # fmt: skip

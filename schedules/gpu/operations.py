@@ -33,6 +33,24 @@ def clustered_max(value: Expression, width: int) -> Expression:
     return T.call_pure_extern(str(value.ty), "ferrylm.subgroup_max_clustered", value, width)
 
 
+def subgroup_broadcast(value: Expression, lane: int) -> Expression:
+    """Return the value of one lane, in every lane."""
+    return T.call_pure_extern(str(value.ty), "ferrylm.subgroup_broadcast", value, lane)
+
+
+def subgroup_shuffle_xor(value: Expression, mask: int) -> Expression:
+    """Return the value of the lane whose number differs in the bits of `mask`."""
+    return T.call_pure_extern(str(value.ty), "ferrylm.subgroup_shuffle_xor", value, mask)
+
+
+def matrix_multiply(a: Expression, b: Expression, c: Expression) -> Expression:
+    """Return a * b + c on fragments of signed bytes of 16 x 32, 32 x 8 and 16 x 8: int32x4.
+
+    PTX ISA, mma.m16n8k32; a uint32x4, b uint32x2, c int32x4.
+    """
+    return T.call_pure_extern("int32x4", "ferrylm.mma_m16n8k32_s8", a, b, c)
+
+
 def dot4(a: Expression, b: Expression, total: Expression) -> Expression:
     """Return total + the sum of four products of the signed bytes of the words a and b; int32."""
     return T.call_pure_extern("int32", "ferrylm.dot4_i8", a, b, total)

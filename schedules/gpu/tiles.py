@@ -40,6 +40,7 @@ ONE_ROW_PREPARED = (
 )
 MANY_ROWS = MatvecTile(4, 2)
 MANY_ROWS_PREPARED = MatvecTile(16, 2)
+OWN_ROWS = MatvecTile(1, 8)  # of a lane
 NARROW_SUBGROUP = MatvecTile(4, 4)
 NARROW_SUBGROUP_PREPARED = MatvecTile(8, 4)
 
@@ -56,6 +57,8 @@ def row_threads(profile: GpuProfile, width: int) -> int:
 def matvec_tile(profile: GpuProfile, product: Product) -> MatvecTile:
     """Return the tile of a product."""
     prepared, fmt = product.parts > 0, product.fmt
+    if profile.rows_in_lanes and fmt.grouped and not fmt.integer:
+        return OWN_ROWS
     if profile.subgroup == 8:
         wanted = NARROW_SUBGROUP_PREPARED if prepared else NARROW_SUBGROUP
     elif product.rows.tile > 1:
