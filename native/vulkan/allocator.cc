@@ -33,13 +33,25 @@ Allocation* Allocator::allocate(uint64_t size_bytes, Purpose purpose) {
                               " in one tensor, but " + human_bytes(size_bytes) + " were asked for");
   }
   if (rounded <= kBlockBytes / 2) {
-    for (const auto& block : blocks_) {
-      if (block->purpose() != purpose || block->is_dedicated()) continue;
-      if (Allocation* allocation = allocate_from(block.get(), rounded)) return allocation;
-    }
+    if (Allocation* allocation = allocate_from_any(purpose, rounded)) return allocation;
   }
   MemoryBlock* block = new_block(rounded, purpose);
   return block == nullptr ? nullptr : allocate_from(block, rounded);
+}
+
+Allocation* Allocator::allocate_from_any(Purpose purpose, uint64_t size_bytes) {
+  MemoryBlock*& recent = recent_[static_cast<int>(purpose)];
+  if (recent != nullptr) {
+    if (Allocation* allocation = allocate_from(recent, size_bytes)) return allocation;
+  }
+  for (const auto& block : blocks_) {
+    if (block->purpose() != purpose || block->is_dedicated()) continue;
+    if (Allocation* allocation = allocate_from(block.get(), size_bytes)) {
+      recent = block.get();
+      return allocation;
+    }
+  }
+  return nullptr;
 }
 
 Allocation* Allocator::allocate_from(MemoryBlock* block, uint64_t size_bytes) {
@@ -100,11 +112,13 @@ std::unique_ptr<MemoryBlock> Allocator::create_block(uint32_t type, uint64_t siz
   return nullptr;
 }
 
-void Allocator::release(Allocation* allocation) {
+bool Allocator::release(Allocation* allocation) {
   hide(allocation);
-  allocation->block->ranges().give(allocation->offset, allocation->size_bytes, allocation->usage);
+  RangeSet& ranges = allocation->block->ranges();
+  ranges.give(allocation->offset, allocation->size_bytes, allocation->usage);
   used_bytes_ -= allocation->size_bytes;
   allocations_.erase(allocation);
+  return ranges.is_all_free();
 }
 
 void Allocator::collect(uint64_t completed_serial, bool all) {
@@ -117,6 +131,8 @@ void Allocator::collect(uint64_t completed_serial, bool all) {
       return false;
     }
     if (block->ranges().usage().serial > completed_serial) return false;
+    MemoryBlock*& recent = recent_[static_cast<int>(block->purpose())];
+    if (recent == block.get()) recent = nullptr;
     heaps_.gave(info_.memory.memoryTypes[block->type()].heapIndex, block->size_bytes());
     return true;
   };

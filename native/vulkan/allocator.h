@@ -31,8 +31,8 @@ class Allocator {
 
   // Null when no heap has the memory. Throws kLimit where no device memory would do.
   Allocation* allocate(uint64_t size_bytes, Purpose purpose);
-  // The range goes back at once; a block that empties is returned by `collect`.
-  void release(Allocation* allocation);
+  // The range goes back at once. True when its block is empty now, for `collect` to return.
+  bool release(Allocation* allocation);
   // Destroys empty blocks that the device is done with; keeps one small one for each purpose
   // unless `all`.
   void collect(uint64_t completed_serial, bool all);
@@ -52,6 +52,7 @@ class Allocator {
  private:
   using Blocks = std::vector<std::unique_ptr<MemoryBlock>>;
   Allocation* allocate_from(MemoryBlock* block, uint64_t size_bytes);
+  Allocation* allocate_from_any(Purpose purpose, uint64_t size_bytes);
   MemoryBlock* new_block(uint64_t size_bytes, Purpose purpose);
   std::unique_ptr<MemoryBlock> create_block(uint32_t type, uint64_t size_bytes);
   uint64_t block_bytes(uint32_t type, uint64_t size_bytes, bool dedicated) const;
@@ -62,6 +63,7 @@ class Allocator {
   MemoryHeaps heaps_;
   std::vector<uint32_t> types_[kPurposeCount];
   Blocks blocks_;
+  MemoryBlock* recent_[kPurposeCount] = {};  // where the last allocation of each purpose fitted
   std::unordered_map<Allocation*, std::unique_ptr<Allocation>> allocations_;
   std::map<uint64_t, Allocation*> by_address_;
   Allocation* last_found_ = nullptr;

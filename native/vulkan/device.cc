@@ -70,6 +70,18 @@ Allocation* Device::allocate(uint64_t size_bytes, Purpose purpose,
   memory_.fail_out_of_memory(size_bytes, purpose);
 }
 
+void Device::collect() {
+  if (!has_empty_blocks_) return;
+  const uint64_t completed = stream_.completed();
+  memory_.collect(completed, false);
+  has_empty_blocks_ = stream_.has_pending();
+}
+
+void Device::synchronize(std::unique_lock<std::mutex>* lock) {
+  stream_.wait_idle(lock);
+  collect();
+}
+
 bool Device::free(uint64_t address) {
   const std::lock_guard<std::mutex> lock(mutex_);
   Allocation* allocation = memory_.find(address);
@@ -80,9 +92,10 @@ bool Device::free(uint64_t address) {
     if (Recording* recording = stream_.recording()) recording->note_freed(allocation);
     return true;
   }
-  memory_.release(allocation);
+  if (!memory_.release(allocation)) return true;
+  has_empty_blocks_ = true;
   try {
-    if (!is_lost_) memory_.collect(stream_.completed(), false);
+    if (!is_lost_) collect();
   } catch (const std::exception&) {
     // Lost just now: its blocks go with the device.
   }

@@ -44,17 +44,21 @@ class Device : public std::enable_shared_from_this<Device> {
 
   // Waits for the device and empties its caches before it gives up.
   Allocation* allocate(uint64_t size_bytes, Purpose purpose, std::unique_lock<std::mutex>* lock);
+  // Waits until everything is complete; gives back blocks that were still in use when they emptied.
+  void synchronize(std::unique_lock<std::mutex>* lock);
   // Never throws; true when the address was a live tensor's.
   bool free(uint64_t address);
 
  private:
   explicit Device(const DeviceInfo& info);
+  void collect();
 
   LogicalDevice logical_;
   VkQueue queue_ = VK_NULL_HANDLE;
   uint64_t generation_ = 0;
   std::atomic<bool> is_lost_{false};
   std::mutex mutex_;
+  bool has_empty_blocks_ = false;
   // Destroyed in reverse order, before the logical device.
   Allocator memory_;
   Staging staging_{*this};

@@ -149,7 +149,7 @@ void VulkanDeviceApi::StreamSync(tvm::Device device, TVMStreamHandle) {
   const std::shared_ptr<Device> opened = DeviceRegistry::get().device(device.device_id);
   opened->require_alive();
   std::unique_lock<std::mutex> lock(opened->mutex());
-  opened->stream().wait_idle(&lock);
+  opened->synchronize(&lock);
 }
 
 void VulkanDeviceApi::CopyDataFromTo(const void* from, size_t from_offset, void* to,

@@ -23,7 +23,8 @@ int score(const DeviceInfo& info, const VkMemoryType& type, Purpose purpose) {
   if (flags & kRefused) return -1;
   switch (purpose) {
     case Purpose::kDevice:
-      if (info.is_unified()) return 4 * local + 2 * mappable + cached;
+      // Uncached first: a GPU reads memory that the CPU's caches may hold more slowly.
+      if (info.is_unified()) return 4 * local + 2 * mappable + !cached;
       // A small host-visible window into device memory is left to those who need it; when the whole
       // heap is visible (resizable BAR) both kinds share the heap, and mapped blocks save a copy.
       return local ? 2 + mappable : -1;
