@@ -15,6 +15,7 @@ from tvm import s_tir, tirx
 from tvm.tirx import compilation_pipeline
 
 PIPELINE = "ferrylm-gpu"
+_OURS = "ferrylm."
 
 
 def _passes() -> list[Any]:
@@ -39,8 +40,28 @@ def _passes() -> list[Any]:
         tirx.transform.VerifyMemory(),
         tirx.transform.AnnotateEntryFunc(),
         tirx.transform.SplitHostDevice(),
+        _keep_attributes,
         tirx.transform.MakePackedAPI(),
     ]
+
+
+@tvm.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]
+def _keep_attributes(mod: Any, _context: Any) -> Any:
+    """Give kernels the attributes of ours that SplitHostDevice left on the host's function.
+
+    It names the kernels of a function NAME_kernel, NAME_kernel_1, ...
+    """
+    found = {variable.name_hint: function for variable, function in mod.functions.items()}
+    kept = {}
+    for variable, function in mod.functions.items():
+        names = [name for name in found if variable.name_hint.startswith(f"{name}_kernel")]
+        if names:
+            owner = found[max(names, key=len)]
+            for key, value in owner.attrs.items():
+                if str(key).startswith(_OURS):
+                    function = function.with_attr(key, value)
+        kept[variable] = function
+    return tvm.IRModule(kept, attrs=mod.attrs)
 
 
 def _pipeline() -> tuple[Any, Any, Any]:
