@@ -7,7 +7,6 @@ import struct
 from dataclasses import dataclass, replace
 from typing import Any
 
-import ferrylm.compile.spirv  # noqa: F401  (it registers the code generator)
 import tvm
 
 from ferrylm.compile.gpu_pipeline import PIPELINE
@@ -18,6 +17,7 @@ from ferrylm.compile.library import (
     export_library,
     trace_model,
 )
+from ferrylm.compile.spirv import typed_errors
 from ferrylm.compile.vulkan_tiers import VulkanTier
 from ferrylm.errors import CompileError
 from ferrylm.runtime.manifest import Requirements, VulkanNeeds
@@ -57,7 +57,9 @@ def build_vulkan_library(plan: ModelPlan, tier: VulkanTier) -> BuiltLibrary:
     plan = replace(plan, kv_dtype=_KV_DTYPE, arithmetic=arithmetic)
     traced = trace_model(plan, GpuKernels(tier.profile, arithmetic, plan.attention_shape))
     target = tvm.target.Target(tier.tvm_target(), host=tvm.target.Target(_HOST))
-    code = export_library(traced.lower(target, PIPELINE), HOST_MACHINE)
+    with typed_errors():
+        executable = traced.lower(target, PIPELINE)
+    code = export_library(executable, HOST_MACHINE)
     kernels = container_kernels(code)
     traits = TargetTraits(
         kind="vulkan",

@@ -41,10 +41,8 @@ class VulkanTier:
             "thread_warp_size": self.profile.subgroup,
             "max_num_threads": _MOST_THREADS,
             "max_shared_memory_per_block": self.profile.shared_bytes,
-            "supports_int8": True,
-            "supports_int64": True,
             "supports_integer_dot_product": self.profile.dot,
-            "spirv_version": SPIRV_1_5,
+            "max_spirv_version": SPIRV_1_5,
         }
 
 

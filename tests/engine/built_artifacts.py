@@ -27,6 +27,7 @@ class Recipe:
     arithmetic: str = "f32"
     every_profile: bool = False  # all that this machine runs, instead of the best
     batches: tuple[int, ...] = (1,)  # of decode; fewer are sooner compiled
+    vulkan: tuple[str, ...] = ()  # tiers
 
 
 _SMOL = TinySource(
@@ -54,8 +55,33 @@ RECIPES = {
     "bytes": Recipe(TinySource(hidden=72, inner=50, head_dim=18), "q8f16"),
     "nibbles": Recipe(_SMOL, "q4f16"),
     "int16": Recipe(_SMOL, "q4f16", "int16", batches=_ALL),
+    # Odd heads of 18, which are no whole number of vectors, and rows that are none of anything.
+    "vulkan nibbles": Recipe(
+        TinySource(hidden=72, inner=104, heads=6, kv_heads=2, head_dim=18, vocabulary=301),
+        "q4f16",
+        "int16",
+        batches=(1, 4),
+        vulkan=("subgroup8-dot", "subgroup8"),
+    ),
+    "vulkan halves": Recipe(
+        TinySource(
+            hidden=100,
+            inner=90,
+            layers=1,
+            heads=3,
+            kv_heads=3,
+            head_dim=96,
+            tied=False,
+            rope_scaling=LINEAR,
+        ),
+        "q0f16",
+        vulkan=("subgroup8-dot",),
+    ),
     "int8": Recipe(TinySource(hidden=100, layers=2, context=32, tied=False), "q4f16", "int8"),
 }
+
+
+VULKAN_RECIPES = {name: recipe.vulkan for name, recipe in RECIPES.items() if recipe.vulkan}
 
 
 def host_profiles() -> list[str]:
@@ -90,7 +116,10 @@ def _compile(recipe: Recipe, folder: Path, output: Path) -> None:
                 output,
                 quantization=recipe.quantization,
                 head_quantization=recipe.quantization,
-                targets=tuple(f"cpu-{profile}" for profile in profiles),
+                targets=(
+                    *(f"cpu-{profile}" for profile in profiles),
+                    *(f"vulkan-{tier}" for tier in recipe.vulkan),
+                ),
                 arithmetic=recipe.arithmetic,
             )
         )

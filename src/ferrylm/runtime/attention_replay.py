@@ -17,6 +17,7 @@ from ferrylm.runtime.comparison import Comparison, compare
 from ferrylm.runtime.device_tensors import Array, aligned_zeros
 from ferrylm.runtime.golden_format import KernelCase, KernelCheck, expected_values
 from ferrylm.runtime.kv_layout import (
+    clear_padding,
     key_shape,
     key_slot,
     put_key,
@@ -123,6 +124,7 @@ class _Pages:
         )
         self.keys[...] = _POISON
         self.values[...] = _POISON
+        clear_padding(layout, self.keys, self.values, dim)
         free = list(np.argsort(inputs.hashed(self._name + " pages", (total - 1,))) + 1)
         self.tables = aligned_zeros((len(sequences), max(counts)), "int32")
         for row, (sequence, start) in enumerate(zip(sequences, starts, strict=True)):

@@ -5,7 +5,8 @@ head_dim_major  keys (P, Hkv, D, T), values (P, Hkv, T, D): a CPU's vector holds
 vector8         keys (P, Hkv, ceil(D / 8), T, 8), values (P, Hkv, T, D padded to 8): a GPU's lane
                 reads eight numbers of its token, and its neighbour those of the next token.
 
-P pages, Hkv key-value heads, D numbers a head, T tokens a page. Padding is never read.
+P pages, Hkv key-value heads, D numbers a head, T tokens a page. Padding is zero: kernels may read
+it, and what they write there must be zero too.
 """
 
 from __future__ import annotations
@@ -69,6 +70,15 @@ def take_value(values: Array, page: int, slot: int, head_dim: int) -> Array:
     """Return one token's value, a copy [heads, head_dim]."""
     value: Array = values[page, :, slot, :head_dim].copy()
     return value
+
+
+def clear_padding(layout: str, keys: Array, values: Array, head_dim: int) -> None:
+    """Set what pads the heads of a whole pool to zero, as it is in an engine's."""
+    if layout == HEAD_DIM_MAJOR:
+        return
+    values[..., head_dim:] = 0
+    if head_dim % _VECTOR:
+        keys[:, :, -1, :, head_dim % _VECTOR :] = 0
 
 
 def key_slot(layout: str, page: int, slot: int) -> tuple[Any, ...]:
