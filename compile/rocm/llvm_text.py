@@ -1,7 +1,8 @@
 """Finish the LLVM text of a module of kernels: our functions, launch bounds, code object version.
 
 TVM's generator knows neither a kernel's block size nor code object versions, and adds host helpers
-for half precision. All of this is settled in the text between generation and optimization.
+for half precision; LLVM knows no measure in moving loads out of loops. All of this is settled in
+the text, between generation and optimization.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ _KERNEL = re.compile(
     r'^define (?:dllexport )?amdgpu_kernel void @("?)([\w.$-]+)\1\((.*)\)([^()\n]*) \{\n',
     re.MULTILINE,
 )
+_LOOP_BODY = re.compile(r'^"?for_body_[\w.]+"?:.*\n(?: +%\S+ = phi .*\n)*', re.MULTILINE)
+# Costs no instruction. Without it LLVM moves every load from LDS that does not change out of the
+# loop, hundreds of them in attention, and then spills what it has loaded.
+_LOOP_FENCE = '  fence syncscope("singlethread") acq_rel\n'
 _ATTRIBUTE_GROUP = re.compile(r"#\d+")
 
 
@@ -28,7 +33,7 @@ def finish(text: str, arch: Architecture, blocks: Mapping[str, Block]) -> str:
 
     Raises CompileError when a kernel calls a function that nobody defines.
     """
-    text = _WEAK.sub("", text)
+    text = _LOOP_BODY.sub(lambda found: found[0] + _LOOP_FENCE, _WEAK.sub("", text))
     functions: list[str] = []
 
     def replace(found: re.Match[str]) -> str:
