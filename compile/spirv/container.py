@@ -55,6 +55,7 @@ def _header(kernels: Sequence[Kernel], offsets: dict[bytes, int]) -> bytes:
             "argument_buffer": len(kernel.arguments) > PUSHED_ARGUMENTS,
             "spirv_version": kernel.spirv_version,
             "requires": kernel.requires,
+            **dict(kernel.weights),
         }
         for kernel in kernels
     ]

@@ -18,12 +18,16 @@ from ferrylm.compile.spirv.writer import Writer
 from ferrylm.errors import CompileError
 
 SUBGROUP_ATTRIBUTE = "ferrylm.subgroup_size"
+_WEIGHT_ATTRIBUTES = ("ferrylm.lane_weights", "ferrylm.loop_weights")
 _LAUNCH_ATTRIBUTE = "tirx.kernel_launch_params"
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A SPIR-V module and what its caller must know; see docs/spirv.md."""
+    """A SPIR-V module and what its caller must know; see docs/spirv.md.
+
+    `weights` is what a schedule says of itself for docs/steam-deck.md: loop_weights, lane_weights.
+    """
 
     name: str
     spirv: bytes
@@ -35,6 +39,7 @@ class Kernel:
     shared_bytes: int
     spirv_version: str
     requires: tuple[str, ...]
+    weights: tuple[tuple[str, int], ...] = ()
 
 
 def generate_kernel(name: str, function: Any, target: TargetFeatures) -> Kernel:
@@ -62,6 +67,11 @@ def generate_kernel(name: str, function: Any, target: TargetFeatures) -> Kernel:
         shared_bytes=writer.shared_bytes,
         spirv_version="1.6" if target.spirv_version == SPIRV_1_6 else "1.5",
         requires=tuple(feature_names(writer.module.capabilities)),
+        weights=tuple(
+            (name.partition(".")[2], int(function.attrs[name]))
+            for name in _WEIGHT_ATTRIBUTES
+            if name in function.attrs
+        ),
     )
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ferrylm.schedules.gpu.layout import GROUP
 from ferrylm.schedules.gpu.matvec_float import grouped_float, plain_float
 from ferrylm.schedules.gpu.matvec_grid import MatvecTile, Product
 from ferrylm.schedules.gpu.matvec_integer import integer_matvec
@@ -43,7 +44,9 @@ def matvec(
     Activations are (codes, terms) for integer arithmetic, else x float32 (M, padded(K)).
     """
     if product.fmt.integer:
-        func = integer_matvec(product, tile, subgroup, overlap=overlap)
+        func = _counted(
+            integer_matvec(product, tile, subgroup, overlap=overlap), product, tile, subgroup
+        )
         return overlapped(func, waits=True) if overlap else func
     if product.eps is not None or product.parts:
         raise ValueError("only integer arithmetic takes and makes quantized activations")
@@ -51,3 +54,10 @@ def matvec(
     make = grouped if product.fmt.grouped else plain_float
     func = make(product, tile, subgroup)
     return overlapped(func) if overlap else func
+
+
+def _counted(func: Any, product: Product, tile: MatvecTile, subgroup: int) -> Any:
+    """Say how many weights a lane decodes in a turn and in all (docs/steam-deck.md)."""
+    turn = GROUP * tile.rows * tile.unroll
+    lane = max(1, tile.rows * product.fmt.columns // (subgroup * tile.split))
+    return func.with_attr("ferrylm.loop_weights", turn).with_attr("ferrylm.lane_weights", lane)

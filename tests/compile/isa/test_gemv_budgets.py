@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +67,9 @@ def product_kernel(shape: str, arithmetic: str, minimum: bool, subgroup: int) ->
     name = f"matvec_{epilogue}_{fmt.tag}_{rows}x{columns}_batch1"
     module = lowered(name, matvec(product, tile, subgroup), target)
     (kernel,) = find_kernels(spirv.generate(module, tvm.target.Target(target)), name)
-    return replace(
-        kernel,
-        loop_weights=GROUP * tile.rows * tile.unroll,
-        lane_weights=tile.rows * columns // (subgroup * tile.split),
-    )
+    assert kernel.loop_weights == GROUP * tile.rows * tile.unroll
+    assert kernel.lane_weights == tile.rows * columns // (subgroup * tile.split)
+    return kernel
 
 
 @needs_radv
