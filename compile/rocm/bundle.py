@@ -62,6 +62,33 @@ def read_bundle(data: bytes) -> Mapping[str, bytes]:
     return MappingProxyType(found)
 
 
+def bundles_in(data: bytes) -> list[bytes]:
+    """Return the bundles that a library or any other bytes hold.
+
+    Raises ArtifactError for one that is damaged.
+    """
+    found = []
+    start = data.find(MAGIC)
+    while start >= 0:
+        bundle = data[start:]
+        read_bundle(bundle)
+        end = _end(bundle)
+        found.append(bundle[:end])
+        start = data.find(MAGIC, start + max(end, len(MAGIC)))
+    return found
+
+
+def _end(bundle: bytes) -> int:
+    """Return where the last code object ends, with the zeros behind it, of a bundle in order."""
+    (count,) = _unpack("<Q", bundle, len(MAGIC))
+    position, end = len(MAGIC) + 8, 0
+    for _ in range(count):
+        offset, size, id_bytes = _unpack("<QQQ", bundle, position)
+        position += 24 + id_bytes
+        end = max(end, offset + _aligned(size))
+    return end
+
+
 def _unpack(form: str, data: bytes, position: int) -> tuple[int, ...]:
     if position + struct.calcsize(form) > len(data):
         raise _malformed("a truncated header")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ferrylm.compile.rocm.bundle import MAGIC, read_bundle, write_bundle
+from ferrylm.compile.rocm.bundle import MAGIC, bundles_in, read_bundle, write_bundle
 from ferrylm.errors import ArtifactError
 
 CODE = {"gfx90a": b"A" * 5000, "gfx1100": b"B", "gfx11-generic": b"C" * 4096}
@@ -35,6 +35,14 @@ def test_the_host_is_first_and_empty_and_code_lies_at_multiples_of_4096() -> Non
     ]
     assert all(offset % 4096 == 0 for _, offset, _ in entries)
     assert [size for _, _, size in entries[1:]] == [5000, 1, 4096]
+
+
+def test_bundles_are_found_within_other_bytes_whole_and_in_order() -> None:
+    first, second = write_bundle(CODE), write_bundle({"gfx906": b"D" * 9000})
+    assert bundles_in(b"ELF..." + first + b"between" + second + b"after") == [first, second]
+    assert bundles_in(b"no bundle here") == []
+    with pytest.raises(ArtifactError):
+        bundles_in(b"x" + first[:5000])
 
 
 @pytest.mark.parametrize("cut", [0, 10, 24, 31, 40, 60, 100, 4096 * 2])
