@@ -82,10 +82,11 @@ def softmax_chunk(scores, largest, total, factor, thread, plan):  # noqa: D103
             found[1] = T.float32(0)
             for j in T.unroll(plan.chunk // plan.subgroup):
                 # A masked token weighs nothing, also where a row has none but masked ones.
+                # In this order of operands a score that is not a number stays one.
                 found[2] = T.Select(
-                    scores[r, j * plan.subgroup + lane] > T.float32(MASKED),
-                    T.exp(scores[r, j * plan.subgroup + lane] - found[0]),
+                    scores[r, j * plan.subgroup + lane] <= T.float32(MASKED),
                     T.float32(0),
+                    T.exp(scores[r, j * plan.subgroup + lane] - found[0]),
                 )
                 scores[r, j * plan.subgroup + lane] = found[2]
                 found[1] = found[1] + found[2]

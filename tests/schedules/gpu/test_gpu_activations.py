@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ferrylm.schedules.cpu.attention import AttentionShape
+from ferrylm.schedules.cpu.rows import Rows
+from ferrylm.schedules.gpu import activations, embedding, rope
+from ferrylm.schedules.gpu.expose import expose
+from ferrylm.schedules.gpu.layout import WeightFormat, groups, padded
+from tests import reference
+from tests.numeric_gates import FP32, nmse
+from tests.schedules.gpu import gpu_data as data
+from tests.schedules.gpu.vulkan_runner import build, run
+from tests.schedules.packed_weights import canonical_weights
+
+THREADS, SUBGROUP, M = 32, 8, 8
+WIDTHS = (18, 100, 576)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("gained", [False, True])
+def test_quantized_rows_are_half_a_code_off_at_most(width: int, parts: int, gained: bool) -> None:
+    rows = Rows(M)
+    func = activations.quantize(rows, width, parts, THREADS, SUBGROUP, gained=gained)
+    x, g = data.random_rows(M, width, 0), groups(width)
+    x[3, :width] = 0
+    gain = np.random.default_rng(1).standard_normal(width).astype(np.float32)
+    results = [((M, 2 * parts, g, 4), "uint32"), ((M, g, 4), "uint32")]
+    codes, terms = run(build({"f": func})["f"], [x, gain] if gained else [x], results)
+    wide = np.zeros((M, g * 32))
+    wide[:, :width] = x[:, :width].astype(np.float64)
+    np.testing.assert_allclose(
+        data.squares_of(terms), (wide**2).reshape(M, g, 32).sum(axis=2), rtol=1e-5
+    )
+    if gained:
+        wide[:, :width] *= gain
+    values = data.values_of(codes)
+    largest = np.abs(wide.reshape(M, g, 32)).max(axis=2)
+    step = np.repeat(largest / data.LARGEST[parts], 32, axis=1)
+    assert (np.abs(data.scaled(codes, terms) - wide) <= 0.501 * step).all()
+    np.testing.assert_array_equal(values.reshape(M, g, 32).sum(axis=2), data.sums_of(terms))
+    assert np.abs(values).max() == data.LARGEST[parts]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_reaches_the_scale(bad: float) -> None:
+    x = data.random_rows(M, 64, 0)
+    x[2, 40] = bad
+    func = activations.quantize(Rows(M), 64, 2, THREADS, SUBGROUP, gained=False)
+    results = [((M, 4, 2, 4), "uint32"), ((M, 2, 4), "uint32")]
+    _, terms = run(build({"f": func})["f"], [x], results)
+    scales = np.ascontiguousarray(terms[..., 0]).view(np.float32)
+    assert not np.isfinite(scales[2, 1])
+    assert np.isfinite(np.delete(scales.reshape(-1), 5)).all()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_norm_keeps_the_gate(width: int) -> None:
+    x = data.random_rows(M, width, 0)
+    gain = np.random.default_rng(1).standard_normal(width).astype(np.float32)
+    func = activations.norm(Rows(M), width, THREADS, SUBGROUP, 1e-5)
+    y = run(build({"f": func})["f"], [x, gain], [((M, padded(width)), "float32")])[0]
+    expected = reference.rms_norm(x[:, :width], gain, 1e-5)
+    assert nmse(y[:, :width], expected) <= FP32.operator_nmse
+    assert (y[:, width:] == 0).all()
+
+
+def test_exposed_rows_are_the_kept_ones_and_nan_where_codes_contradict_them() -> None:
+    width, parts = 100, 2
+    quantize = activations.quantize(Rows(M), width, parts, THREADS, SUBGROUP, gained=True)
+    shown = expose(Rows(M), width, parts, THREADS, SUBGROUP, kept=True)
+    built = build({"quantize": quantize, "expose": shown})
+    x, g = data.zero_rows(M, width, 0), groups(width)
+    gain = np.random.default_rng(1).standard_normal(width).astype(np.float32)
+    results = [((M, 2 * parts, g, 4), "uint32"), ((M, g, 4), "uint32")]
+    codes, terms = run(built["quantize"], [x, gain], results)
+    out = [((M, padded(width)), "float32")]
+    good = run(built["expose"], [codes, terms, x, gain], out)[0]
+    np.testing.assert_array_equal(good[:, :width], x[:, :width])
+    for spoil in ("code", "scale", "sum", "squares"):
+        wrong_codes, wrong_terms = codes.copy(), terms.copy()
+        if spoil == "code":
+            wrong_codes[5, 0, 1, 2] ^= 0x0300
+        else:
+            place = ["scale", "sum", "squares"].index(spoil)
+            wrong_terms[5, 1, place] += 1 << 12
+        found = run(built["expose"], [wrong_codes, wrong_terms, x, gain], out)[0]
+        assert np.isnan(found[5, 32:64]).any(), spoil
+        np.testing.assert_array_equal(np.delete(found, 5, axis=0), np.delete(good, 5, axis=0))
+
+
+@pytest.mark.parametrize(
+    ("storage", "minimum"), [("q4", False), ("q4", True), ("q8", False), ("f16", False)]
+)
+def test_embedding_rows_are_decoded(storage: str, minimum: bool) -> None:
+    vocabulary, width = 50, 100
+    arithmetic = "f32" if storage == "f16" else "int16"
+    fmt = WeightFormat(vocabulary, width, storage, minimum, arithmetic)
+    canonical = canonical_weights(storage, minimum, vocabulary, width)
+    tokens = np.random.default_rng(2).integers(0, vocabulary, (2, M)).astype(np.int32)
+    func = embedding.embed(Rows(M), fmt, THREADS)
+    arguments = [tokens, *data.weights(canonical)]
+    x = run(build({"f": func})["f"], arguments, [((2 * M, padded(width)), "float32")])[0]
+    expected = reference.dequantize(canonical, width)[tokens.reshape(-1)]
+    np.testing.assert_allclose(x[:, :width], expected, rtol=1e-6, atol=1e-6)
+    assert (x[:, width:] == 0).all()
+
+
+def test_a_row_is_selected() -> None:
+    x = data.random_rows(2 * M, 100, 0)
+    func = embedding.select_row(Rows(M), 100, THREADS)
+    y = run(build({"f": func})["f"], [x, np.array([11], np.int32)], [((1, 128), "float32")])[0]
+    np.testing.assert_array_equal(y[0], x[11])
+
+
+@pytest.mark.parametrize("head_dim", [18, 64])
+def test_rope_rotates_and_appends_to_the_pages(head_dim: int) -> None:
+    shape = AttentionShape(6, 2, head_dim, "float16")
+    positions = np.array([5, -1, 70, 33], np.int32)
+    m, half, page, wide = len(positions), head_dim // 2, 32, padded(head_dim, 8)
+    generator = np.random.default_rng(0)
+    qkv = data.random_rows(m, 10 * head_dim, 1)
+    angles = generator.random((128, half)) * 6
+    cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+    tables = generator.permutation(m * 4).reshape(m, 4).astype(np.int32)
+    keys = np.zeros((m * 4, 2, wide // 8, page, 8), np.float16)
+    values = np.zeros((m * 4, 2, page, wide), np.float16)
+    func = rope.rope_append(Rows(m, m), shape, 16, one_sequence=False)
+    built = build({"f": func})["f"]
+    from tests.schedules.gpu.vulkan_runner import download, upload
+
+    inputs = [upload(a) for a in (qkv, cos, sin, positions, tables, keys, values)]
+    q = upload(np.zeros((m, 6, head_dim), np.float32))
+    built(*inputs, q)
+    found_keys, found_values = download(inputs[5]), download(inputs[6])
+    heads = qkv[:, : 10 * head_dim].reshape(m, 10, head_dim).astype(np.float64)
+    where = np.maximum(positions, 0)
+    c, s = cos[where][:, None].astype(np.float64), sin[where][:, None].astype(np.float64)
+    first, second = heads[:, :8, :half], heads[:, :8, half:]
+    turned = np.concatenate([first * c - second * s, second * c + first * s], axis=2)
+    np.testing.assert_allclose(download(q), turned[:, :6] / np.sqrt(head_dim), rtol=1e-5, atol=1e-5)
+    for row, position in enumerate(positions):
+        if position < 0:
+            continue
+        at, slot = tables[row, position // page], position % page
+        key = found_keys[at, :, :, slot].reshape(2, wide)[:, :head_dim]
+        np.testing.assert_allclose(key, turned[row, 6:], rtol=2e-3, atol=2e-3)
+        np.testing.assert_allclose(
+            found_values[at, :, slot, :head_dim], heads[row, 8:], rtol=2e-3, atol=2e-3
+        )
+    used = sum(position >= 0 for position in positions)
+    assert np.count_nonzero(found_values.any(axis=3)) == 2 * used, "nothing else is written"
