@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FAMILY = "vangogh"  # the Steam Deck's GPU; scripts/check_deck.py takes others
 
-_COLUMNS = 130
+_COLUMNS = 160
 _NUMBERS = (
     "width", "VGPRs", "SGPRs", "spills", "scratch", "shared", "waves", "instr.", "loop", "weights",
     "per weight", "overall",
