@@ -204,7 +204,7 @@ def dot4(arch: Architecture, name: str, first_is_signed: bool) -> str:
             "ret i32 %r",
         ]
     else:
-        body = _expanded_dot4("ashr" if first_is_signed else "lshr")
+        body = _expanded_dot4(first_is_signed)
     return define(name, "i32", "i32 %a, i32 %b, i32 %acc", body, _PURE)
 
 
@@ -213,17 +213,19 @@ def _sdot4(result: str, a: str, b: str, accumulator: str) -> str:
     return f"%{result} = call i32 @llvm.amdgcn.sdot4({call})"
 
 
-def _expanded_dot4(first_shift: str) -> list[str]:
+def _expanded_dot4(first_is_signed: bool) -> list[str]:
+    """Return four multiplications that pick their bytes themselves (SDWA, GCN 3 to RDNA 1).
+
+    Written as shifts, LLVM keeps each byte of each operand in a register of its own, and spills.
+    """
     body = []
     total = "%acc"
+    first = "sext($1)" if first_is_signed else "$1"
     for byte in range(4):
-        for name, shift in (("a", first_shift), ("b", "ashr")):
-            body += [
-                f"%{name}{byte}.top = shl i32 %{name}, {24 - 8 * byte}",
-                f"%{name}{byte} = {shift} i32 %{name}{byte}.top, 24",
-            ]
+        select = f"dst_sel:DWORD src0_sel:BYTE_{byte} src1_sel:BYTE_{byte}"
+        multiply = f"v_mul_i32_i24_sdwa $0, {first}, sext($2) {select}"
         body += [
-            f"%p{byte} = mul nsw i32 %a{byte}, %b{byte}",
+            f'%p{byte} = call i32 asm "{multiply}", "=v,v,v"(i32 %a, i32 %b)',
             f"%t{byte} = add i32 {total}, %p{byte}",
         ]
         total = f"%t{byte}"

@@ -128,6 +128,7 @@ def test_dot_products_are_the_instructions_that_the_chip_has(
     wanted = {"mixed": (2, "v_dot4_i32_iu8"), "signed": (3, "v_dot4"), "none": (0, "")}[kind]
     assert len(dots) == wanted[0]
     assert all(operation.startswith(wanted[1]) for operation in dots)
+    assert code.count("v_mul_i32_i24_sdwa") == (8 if kind == "none" else 0)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
