@@ -61,7 +61,7 @@ RECIPES = {
         "q4f16",
         "int16",
         batches=(1, 4),
-        vulkan=("subgroup8-dot", "subgroup8"),
+        vulkan=("subgroup8-dot",),
     ),
     "vulkan halves": Recipe(
         TinySource(
