@@ -17,11 +17,9 @@ from ferrylm.compile.rocm.lane_plans import (
     Swizzle,
     butterfly,
     exclusive_or,
-    row_leaders,
 )
 from ferrylm.compile.rocm.llvm_types import ValueType, from_words, to_words
 
-_ROW = 16
 CONVERGENT = "convergent nounwind willreturn memory(none) alwaysinline"
 _SYNCHRONIZES = "convergent nounwind alwaysinline"
 
@@ -71,8 +69,7 @@ def reduction(arch: Architecture, name: str, value: ValueType, combine: str, wid
     """Return a function that combines clusters of `width` lanes by "add" or "max"."""
     body: list[str] = []
     current = "%x"
-    leaders = row_leaders(arch, width)
-    for step, move in enumerate(butterfly(arch, _ROW if leaders else width)):
+    for step, move in enumerate(butterfly(arch, width)):
         lines, words = to_words(value, current, f"w{step}")
         body += lines
         for index, word in enumerate(words):
@@ -81,31 +78,8 @@ def reduction(arch: Architecture, name: str, value: ValueType, combine: str, wid
         body += from_words(value, moved, f"o{step}")
         body.append(f"%x{step} = {_combine(value, combine, current, f'%o{step}')}")
         current = f"%x{step}"
-    if leaders:
-        body += _combined_rows(value, combine, current, leaders)
-        current = "%sum"
     body.append(f"ret {value.llvm} {current}")
     return define(name, value.llvm, f"{value.llvm} %x", body, CONVERGENT)
-
-
-def _combined_rows(
-    value: ValueType, combine: str, source: str, leaders: tuple[int, ...]
-) -> list[str]:
-    """Return lines that set `%sum` to (row 0 + row 1) + (row 2 + row 3)."""
-    body, words = to_words(value, source, "row")
-    for lane_number in leaders:
-        read = [f"%read{lane_number}.{index}" for index in range(len(words))]
-        for target, word in zip(read, words, strict=True):
-            what = f"i32 {word}, i32 {lane_number}"
-            body.append(f"{target} = call i32 @llvm.amdgcn.readlane.i32({what})")
-        body += from_words(value, read, f"leader{lane_number}")
-    first, second, third, fourth = (f"%leader{number}" for number in leaders)
-    return [
-        *body,
-        f"%low = {_combine(value, combine, first, second)}",
-        f"%high = {_combine(value, combine, third, fourth)}",
-        f"%sum = {_combine(value, combine, '%low', '%high')}",
-    ]
 
 
 def _combine(value: ValueType, combine: str, left: str, right: str) -> str:

@@ -89,13 +89,3 @@ def butterfly(arch: Architecture, width: int) -> tuple[Move, ...]:
         moves.append(Dpp(_ROW_HALF_MIRROR) if halved else exclusive_or(arch, mask))
         mask *= 2
     return tuple(moves)
-
-
-def row_leaders(arch: Architecture, width: int) -> tuple[int, ...]:
-    """Return lanes that stand for their rows once rows are combined, in the order to combine them.
-
-    Between rows GCN has only moves through LDS memory, which take long. For the whole wave it is
-    faster to read one lane of each row (v_readlane) and combine those four, the same in every lane.
-    Empty where moves between rows are cheap, or where the cluster is no whole wave.
-    """
-    return (0, 16, 32, 48) if arch.lanes == "gcn" and width == arch.wave else ()

@@ -141,8 +141,7 @@ def test_sums_over_a_wave_move_between_lanes_without_memory(
     assert len(in_rows) == 4, code
     rdna = ARCHITECTURES[name].lanes == "rdna"
     assert any(line.startswith("v_permlanex16") for line in code) == rdna
-    assert sum(line.startswith("v_readlane") for line in code) == (0 if rdna else 4)
-    assert not any(line.startswith("ds_bpermute") for line in code)
+    assert any(line.startswith("ds_bpermute") for line in code) != rdna
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
