@@ -2,8 +2,8 @@
 """Product of a weight matrix and many rows of activations on matrix units, on GPUs that have them.
 
 What is computed says matvec.py: int8 or int16 activations, int32 products of a group's bytes,
-scaled and added in float32. Here 16 rows of weights times 8 rows of activations times a group are one
-instruction (PTX ISA, mma.m16n8k32), two for int16.
+scaled and added in float32. Here 16 rows of weights times 8 rows of activations times a group are
+one instruction (PTX ISA, mma.m16n8k32), two for int16.
 
 mapping   workgroup  `row_tiles` * 16 rows of the matrix for each team of `split` subgroups,
                      `column_tiles` * 8 rows of activations

@@ -16,10 +16,10 @@ from ferrylm.schedules.gpu.signature import without
 
 
 @T.inline
-def decode_group(words, weight, r, fmt):  # noqa: D103
+def decode_group(words, weight, r, first, fmt):  # noqa: D103
     for j in T.unroll(32):
         if fmt.storage == "q4":
-            weight[j] = T.cast(
+            weight[first + j] = T.cast(
                 T.bitwise_and(
                     T.shift_right(
                         words[r * 4 + j % 16 // 4], T.uint32(8 * (j % 4) + 4 * (j // 16))
@@ -30,7 +30,7 @@ def decode_group(words, weight, r, fmt):  # noqa: D103
             )
         else:
             # Up and down again extends the byte's sign.
-            weight[j] = T.cast(
+            weight[first + j] = T.cast(
                 T.shift_right(
                     T.shift_left(
                         T.reinterpret(words[r * 8 + j // 4], dtype="int32"), 24 - 8 * (j % 4)
@@ -109,7 +109,7 @@ def grouped_float(product: Product, tile: MatvecTile, width: int) -> Any:
                                     for j in T.unroll(32):
                                         totals[m] = totals[m] + values[m * 32 + j]
                             for r in T.unroll(tile.rows):
-                                decode_group(words, weight, r, fmt)
+                                decode_group(words, weight, r, 0, fmt)
                                 for m in T.unroll(columns):
                                     multiply_floats(
                                         weight, values, terms, totals, sums, r, m, columns, fmt

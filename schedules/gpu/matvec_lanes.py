@@ -46,21 +46,27 @@ def load_rows(x, values, first_m, group, lane, grid):  # noqa: D103
 
 
 @T.inline
-def multiply_rows(weight, values, terms, sums, r, m, grid):  # noqa: D103
-    dot = T.alloc_buffer((2,), "float32", scope="local")
+def multiply_rows(weights, values, terms, sums, m, grid):  # noqa: D103
+    dots = T.alloc_buffer((grid.tile.rows + 1,), "float32", scope="local")
     value = T.alloc_buffer((1,), "float32", scope="local")
-    dot[0] = T.float32(0)
-    dot[1] = T.float32(0)
+    for r in T.unroll(grid.tile.rows + 1):
+        dots[r] = T.float32(0)
     for j in T.unroll(32):
         value[0] = subgroup_broadcast(
             values[m * 32 // grid.width + j // grid.width], j % grid.width
         )
-        dot[0] = fma(weight[j], value[0], dot[0])
+        for r in T.unroll(grid.tile.rows):
+            dots[r] = fma(weights[r * 32 + j], value[0], dots[r])
+        if grid.product.fmt.storage == "q4":
+            dots[grid.tile.rows] = dots[grid.tile.rows] + value[0]
+    for r in T.unroll(grid.tile.rows):
+        if grid.product.fmt.storage == "q4" and not grid.product.fmt.minimum:
+            dots[r] = fma(dots[grid.tile.rows], T.float32(-8), dots[r])
+        sums[r * grid.columns + m] = fma(dots[r], terms[r, 0], sums[r * grid.columns + m])
         if grid.product.fmt.minimum:
-            dot[1] = dot[1] + value[0]
-    sums[r * grid.columns + m] = fma(dot[0], terms[r, 0], sums[r * grid.columns + m])
-    if grid.product.fmt.minimum:
-        sums[r * grid.columns + m] = fma(dot[1], terms[r, 1], sums[r * grid.columns + m])
+            sums[r * grid.columns + m] = fma(
+                dots[grid.tile.rows], terms[r, 1], sums[r * grid.columns + m]
+            )
 
 
 @T.inline
@@ -88,7 +94,6 @@ def lane_matvec(product: Product, tile: MatvecTile, width: int) -> Any:
     grid, tensors = LaneGrid(product, tile, width), fmt.tensors()
     codes_shape, scale_shape = tensors["codes"][1], tensors["scale"][1]
     outputs, wide = padded(product.outputs), padded(fmt.columns)
-    biased = fmt.storage == "q4" and not fmt.minimum
 
     @T.prim_func(s_tir=True, private=True)
     def func(
@@ -109,7 +114,7 @@ def lane_matvec(product: Product, tile: MatvecTile, width: int) -> Any:
                     sums = T.alloc_buffer((grid.sums,), "float32", scope="local")
                     words = T.alloc_buffer((tile.rows * fmt.words,), "uint32", scope="local")
                     terms = T.alloc_buffer((tile.rows, 2), "float32", scope="local")
-                    weight = T.alloc_buffer((32,), "float32", scope="local")
+                    weights = T.alloc_buffer((tile.rows * 32,), "float32", scope="local")
                     values = T.alloc_buffer((columns * 32 // width,), "float32", scope="local")
                     for i in T.unroll(grid.sums):
                         sums[i] = T.float32(0)
@@ -121,12 +126,9 @@ def lane_matvec(product: Product, tile: MatvecTile, width: int) -> Any:
                                 grid.matrix_row(workgroup, thread, r), group, r, fmt,
                             )  # fmt: skip
                         for r in T.unroll(tile.rows):
-                            decode_group(words, weight, r, fmt)
-                            if biased:
-                                for j in T.unroll(32):
-                                    weight[j] = weight[j] - T.float32(8)
-                            for m in T.unroll(columns):
-                                multiply_rows(weight, values, terms, sums, r, m, grid)
+                            decode_group(words, weights, r, r * 32, fmt)
+                        for m in T.unroll(columns):
+                            multiply_rows(weights, values, terms, sums, m, grid)
                     store_rows(sums, residual, y, block * columns, workgroup, thread, grid)
 
     return without(func, {"minimum", "residual"} & set(product.unused()))

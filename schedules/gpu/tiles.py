@@ -40,7 +40,8 @@ ONE_ROW_PREPARED = (
 )
 MANY_ROWS = MatvecTile(4, 2)
 MANY_ROWS_PREPARED = MatvecTile(16, 2)
-OWN_ROWS = MatvecTile(1, 8)  # of a lane
+OWN_ROWS = {1: MatvecTile(1, 8), 2: MatvecTile(1, 8)}  # of a lane, by rows of activations
+OWN_ROWS_MANY = MatvecTile(1, 4)
 NARROW_SUBGROUP = MatvecTile(4, 4)
 NARROW_SUBGROUP_PREPARED = MatvecTile(8, 4)
 
@@ -58,7 +59,7 @@ def matvec_tile(profile: GpuProfile, product: Product) -> MatvecTile:
     """Return the tile of a product."""
     prepared, fmt = product.parts > 0, product.fmt
     if profile.rows_in_lanes and fmt.grouped and not fmt.integer:
-        return OWN_ROWS
+        return OWN_ROWS.get(product.rows.tile, OWN_ROWS_MANY)
     if profile.subgroup == 8:
         wanted = NARROW_SUBGROUP_PREPARED if prepared else NARROW_SUBGROUP
     elif product.rows.tile > 1:
@@ -73,15 +74,16 @@ def matvec_tile(profile: GpuProfile, product: Product) -> MatvecTile:
     return _fitting(wanted, profile.subgroup, groups(fmt.columns))
 
 
-MOST_THREADS = 1024
+MOST_THREADS = {64: 512}  # of a workgroup, by subgroup width: more leave too few registers
 
 
 def _fitting(tile: MatvecTile, width: int, column_groups: int) -> MatvecTile:
     """Return a tile with as many outputs that leaves no lane idle and is no too large workgroup."""
+    most = MOST_THREADS.get(width, 1024)
     steps = max(1, column_groups // width)  # of a lane of a subgroup that has the row alone
-    while tile.split > 1 and (tile.split > steps or tile.subgroups * width > MOST_THREADS):
+    while tile.split > 1 and (tile.split > steps or tile.subgroups * width > most):
         tile = replace(tile, split=tile.split // 2, subgroups=tile.subgroups // 2)
-    while tile.subgroups * width > MOST_THREADS:
+    while tile.subgroups * width > most:
         tile = replace(tile, subgroups=tile.subgroups // 2, rows=tile.rows * 2)
     while tile.unroll > 1 and tile.split * tile.unroll > steps:
         tile = replace(tile, unroll=tile.unroll // 2)
@@ -95,6 +97,6 @@ def attention_tile(profile: GpuProfile, head_dim: int, *, prefill: bool) -> Atte
     threads = 64 if profile.subgroup == 8 else 128
     while threads * 4 < head_dim:
         threads *= 2
-    return AttentionTile(
-        threads=threads, chunk=threads if prefill else 64, rows=16 if prefill else 64
-    )
+    if prefill:
+        return AttentionTile(threads=threads, chunk=threads, rows=16, unroll=4, key_unroll=4)
+    return AttentionTile(threads=threads, chunk=64, rows=64)
