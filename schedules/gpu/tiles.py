@@ -98,5 +98,5 @@ def attention_tile(profile: GpuProfile, head_dim: int, *, prefill: bool) -> Atte
     while threads * 4 < head_dim:
         threads *= 2
     if prefill:
-        return AttentionTile(threads=threads, chunk=threads, rows=16, unroll=4, key_unroll=4)
+        return AttentionTile(threads, threads, rows=16, rows_a_lane=4, unroll=4, key_unroll=4)
     return AttentionTile(threads=threads, chunk=64, rows=64)
