@@ -61,16 +61,12 @@ def binary(writer: Writer, name: str, a: Value, b: Value) -> Value:
 def _watch_sum(writer: Writer, op: int, result: Value, a: Value, b: Value) -> None:
     """Keep drivers from cancelling terms of a sum, as in (x + y) - x or (x + 1) - 1.
 
-    Without a decoration they may, and Mesa does. A sum of products is left to become fused
-    multiplications and additions.
+    Without a decoration they may, and Mesa does: a difference, or a sum with a constant, is part
+    of every such cancellation. Other sums are left to become fused multiplications and additions.
     """
-    known = writer.sums
     for part, x, y in zip(result.parts, a.parts, b.parts, strict=True):
-        constant = writer.module.is_constant(x) or writer.module.is_constant(y)
-        before = {known.get(x), known.get(y)} - {None}
-        if constant or Op.F_SUB in before or (op == Op.F_SUB and before):
+        if op == Op.F_SUB or writer.module.is_constant(x) or writer.module.is_constant(y):
             writer.exact.add(part)
-        known[part] = op
 
 
 def keep_exact(writer: Writer, value: Value) -> None:

@@ -35,20 +35,24 @@ def generate(module: Any, target: Any) -> bytes:
 def build(module: Any, target: Any) -> Any:
     """Return the runtime module of kind `vulkan` with the kernels of a device module."""
     try:
-        container = generate(module, target)
-        loader = tvm_ffi.get_global_func(_LOADER, allow_missing=True)
-        if loader is None:
-            raise CompileError(
-                "a build for Vulkan without the native library",
-                wanted=f"the function {_LOADER}",
-                fix="install ferrylm with its native libraries",
-            )
-        return loader(container)
+        return load_container(generate(module, target))
     except FerryError as error:
         failures = _failures.get()
         if failures is not None:
             failures.append(error)
         raise
+
+
+def load_container(container: bytes) -> Any:
+    """Return the runtime module of a container. Raises CompileError without the native library."""
+    loader = tvm_ffi.get_global_func(_LOADER, allow_missing=True)
+    if loader is None:
+        raise CompileError(
+            "a build for Vulkan without the native library",
+            wanted=f"the function {_LOADER}",
+            fix="install ferrylm with its native libraries",
+        )
+    return loader(container)
 
 
 @contextmanager

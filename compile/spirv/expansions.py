@@ -30,6 +30,7 @@ _ERFC_P = 0.3275911
 _ERF = tuple(
     2 / math.sqrt(math.pi) * (-1) ** n / (math.factorial(n) * (2 * n + 1)) for n in range(12)
 )
+_AREA_TANGENT = tuple(1 / (2 * n + 1) for n in range(7))
 _LARGE = 1e9  # where 1 + x * x is x * x in float32
 
 
@@ -196,13 +197,13 @@ def logarithm10(writer: Writer, x: Value) -> Value:
 
 
 def logarithm_of_one_plus(writer: Writer, x: Value) -> Value:
-    """Return log(1 + x), precise near 0: W. Kahan's log(u) * x / (u - 1) with u = 1 + x."""
+    """Return log(1 + x): near 0, where log is coarse, the series of 2 atanh(x / (2 + x))."""
     r = Reals(writer, x)
-    sum_ = r.add(1.0, x)
-    difference = r.sub(sum_, 1.0)
-    found = r.mul(r.apply(Glsl.LOG, sum_), r.div(x, difference))
-    tiny = r.compare("eq", difference, 0.0)
-    return r.select(tiny, x, r.select(r.compare("eq", x, math.inf), math.inf, found))
+    ratio = r.div(x, r.add(x, 2.0))
+    square = r.mul(ratio, ratio)
+    near = r.mul(r.mul(2.0, ratio), r.polynomial(square, _AREA_TANGENT))
+    inside = r.both(r.compare("gt", x, -0.3), r.compare("lt", x, 0.45))
+    return r.select(inside, near, r.apply(Glsl.LOG, r.add(1.0, x)))
 
 
 def power(writer: Writer, x: Value, y: Value) -> Value:
@@ -284,8 +285,18 @@ def round_away(writer: Writer, x: Value) -> Value:
 
 
 def remainder(writer: Writer, x: Value, y: Value) -> Value:
-    """Return x - y * trunc(x / y)."""
-    return writer.map(Op.F_REM, x.scalar, x, y)
+    """Return x - y * trunc(x / y), as C's fmod; exact where the quotient is below 2**22."""
+    r = Reals(writer, x)
+    size = r.apply(Glsl.F_ABS, y)
+    magnitude = r.apply(Glsl.F_ABS, x)
+    quotient = r.apply(Glsl.TRUNC, r.div(magnitude, size))
+    rest = r.fma(r.neg(quotient), size, magnitude)
+    # The quotient was rounded, so it may be one too many or one too few.
+    rest = r.select(r.compare("lt", rest, 0.0), r.add(rest, size), rest)
+    rest = r.select(r.compare("ge", rest, size), r.sub(rest, size), rest)
+    rest = r.select(r.compare("lt", magnitude, size), magnitude, rest)
+    negative = r.compare("lt", x, 0.0)
+    return r.select(negative, r.neg(rest), rest)
 
 
 def copy_sign(writer: Writer, x: Value, y: Value) -> Value:

@@ -59,6 +59,7 @@ EXPANSIONS: Mapping[str, tuple[int, Expansion]] = {
     "erf": (1, expansions.error_function),
     "sigmoid": (1, expansions.sigmoid),
     "hypot": (2, expansions.hypotenuse),
+    "fmod": (2, expansions.remainder),
     "ldexp": (2, expansions.scaled_by_power),
 }
 
@@ -66,7 +67,6 @@ EXPANSIONS: Mapping[str, tuple[int, Expansion]] = {
 ANY_FLOAT: Mapping[str, tuple[int, Expansion]] = {
     "fabs": (1, expansions.absolute),
     "round": (1, expansions.round_away),
-    "fmod": (2, expansions.remainder),
     "copysign": (2, expansions.copy_sign),
     "isnan": (1, expansions.is_nan),
     "isinf": (1, expansions.is_infinite),

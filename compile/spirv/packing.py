@@ -71,8 +71,9 @@ def _half_words(writer: Writer, value: Value) -> Value:
             continue
         # Exact, whatever rounding the device takes: these floats have been rounded to halves.
         for pair in _pairs(writer, Value(FLOAT32, size, (part,))):
-            words.append(writer.map_glsl(Glsl.PACK_HALF_2X16, UINT32, pair))
-    return writer.join([Value(UINT32, 1, word.parts) for word in words])
+            word = writer.body.glsl(Glsl.PACK_HALF_2X16, writer.id_type(UINT32), *pair.parts)
+            words.append(Value(UINT32, 1, (word,)))
+    return writer.join(words)
 
 
 def _pairs(writer: Writer, value: Value) -> list[Value]:

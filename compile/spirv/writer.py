@@ -59,7 +59,6 @@ class Writer:
         self.loops: list[tuple[int, int]] = []  # labels that break and continue go to
         self.words_of: dict[tuple[int, ...], Value] = {}  # what small integers were unpacked from
         self.halves_of: dict[int, int] = {}  # rounded float32 parts as halves
-        self.sums: dict[int, int] = {}  # results of float additions and subtractions
         self.exact: set[int] = set()  # results to be decorated with NoContraction
         self.shared_bytes = 0
         self.local_size = [1, 1, 1]
