@@ -38,7 +38,9 @@ class CudaTier:
 
 def _tier(first: int, last: int, preference: int, *, overlap: bool) -> CudaTier:
     name = f"sm{first}"
-    profile = GpuProfile(name, "cuda", 32, dot=True, shared_bytes=SHARED_BYTES, overlap=overlap)
+    profile = GpuProfile(
+        name, "cuda", 32, dot=True, shared_bytes=SHARED_BYTES, overlap=overlap, matrix=True
+    )
     return CudaTier(profile, first, last, preference)
 
 

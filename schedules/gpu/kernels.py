@@ -20,11 +20,19 @@ from ferrylm.schedules.gpu import expose as exposing
 from ferrylm.schedules.gpu.attention_merge import merge_attention
 from ferrylm.schedules.gpu.attention_plan import BLOCK, AttentionPlan, queries_that_fit
 from ferrylm.schedules.gpu.layout import WeightFormat, groups, padded
+from ferrylm.schedules.gpu.matmul_matrix import matrix_matmul
 from ferrylm.schedules.gpu.matvec import Product, matvec
 from ferrylm.schedules.gpu.overlap import LAUNCH_PARAMS, overlapped
 from ferrylm.schedules.gpu.prepared import Prepared, plain
 from ferrylm.schedules.gpu.profile import GpuProfile
-from ferrylm.schedules.gpu.tiles import ROW_TILE, attention_tile, matvec_tile, row_threads
+from ferrylm.schedules.gpu.tiles import (
+    ROW_TILE,
+    attention_tile,
+    matrix_tile,
+    matvec_tile,
+    on_matrix_units,
+    row_threads,
+)
 
 Tensor = Any
 
@@ -172,7 +180,6 @@ class GpuKernels:
         gain: Tensor | None = None,
     ) -> Any:
         fmt, m = product.fmt, activation[0].shape[0]
-        tile = matvec_tile(self.profile, product)
         out: list[Tensor] = []
         if product.kept:
             out.append(nn.Tensor.placeholder((m, padded(product.outputs)), "float32"))
@@ -183,9 +190,11 @@ class GpuKernels:
         profile = self.profile
 
         def make() -> Any:
+            if on_matrix_units(profile, product):
+                return matrix_matmul(product, matrix_tile(product), overlap=profile.overlap)
             return matvec(
                 product,
-                tile,
+                matvec_tile(profile, product),
                 profile.subgroup,
                 overlap=profile.overlap,
                 rows_in_lanes=profile.rows_in_lanes,

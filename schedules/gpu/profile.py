@@ -16,6 +16,7 @@ class GpuProfile:
     subgroup: right where a lane's loads are separate instructions anyway, as on a CPU.
     `shared_bytes` is the shared memory a workgroup may use. `overlap` says that a kernel may start
     before the one before it has ended, and wait for its results itself (NVIDIA, from 90 on).
+    `matrix` says that products of byte matrices are instructions (NVIDIA, mma.m16n8k32).
     """
 
     name: str
@@ -25,6 +26,7 @@ class GpuProfile:
     shared_bytes: int
     rows_in_lanes: bool = False
     overlap: bool = False
+    matrix: bool = False
 
     def __post_init__(self) -> None:
         if self.subgroup not in SUBGROUP_WIDTHS:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from ferrylm.schedules.gpu.attention_plan import AttentionTile
 from ferrylm.schedules.gpu.layout import GROUP, groups
+from ferrylm.schedules.gpu.matrix_grid import MatrixTile
 from ferrylm.schedules.gpu.matvec_grid import MatvecTile, Product
 from ferrylm.schedules.gpu.profile import GpuProfile
 
@@ -44,6 +45,28 @@ OWN_ROWS = {1: MatvecTile(1, 8), 2: MatvecTile(1, 8)}  # of a lane, by rows of a
 OWN_ROWS_MANY = MatvecTile(1, 4)
 NARROW_SUBGROUP = MatvecTile(4, 4)
 NARROW_SUBGROUP_PREPARED = MatvecTile(8, 4)
+
+
+# Products on matrix units: a decode step of a few sequences, and a chunk of prefill.
+MATRIX_FEW = MatrixTile(8, 8, 1, 1)
+MATRIX_FEW_PREPARED = MatrixTile(8, 8, 2, 1)
+MATRIX_MANY = MatrixTile(8, 1, 2, 4)
+FEWEST_MATRIX_ROWS = 4
+
+
+def on_matrix_units(profile: GpuProfile, product: Product) -> bool:
+    """Return whether a product has enough rows of activations for matrix units."""
+    rows = product.rows
+    enough = rows.count is None or rows.count >= FEWEST_MATRIX_ROWS
+    return profile.matrix and product.fmt.integer and enough
+
+
+def matrix_tile(product: Product) -> MatrixTile:
+    """Return the tile of a product on matrix units."""
+    if product.rows.count is None:
+        return MATRIX_MANY
+    wanted = MATRIX_FEW_PREPARED if product.parts else MATRIX_FEW
+    return replace(wanted, row_tiles=2 * wanted.row_tiles) if product.pairs else wanted
 
 
 def row_threads(profile: GpuProfile, width: int) -> int:
