@@ -87,6 +87,5 @@ def store(writer: Writer, view: BufferView, place: Place, value: Value) -> None:
 
 
 def _access(writer: Writer, array: ArrayMemory) -> tuple[int, ...]:
-    vulkan = Capability.VULKAN_MEMORY_MODEL in writer.module.capabilities
     shared = array.storage == StorageClass.WORKGROUP
-    return (MemoryAccess.NON_PRIVATE,) if vulkan and shared else ()
+    return (MemoryAccess.NON_PRIVATE,) if shared and writer.vulkan_memory_model else ()

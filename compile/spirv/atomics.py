@@ -8,6 +8,7 @@ from ferrylm.compile.spirv import array_memory, global_memory
 from ferrylm.compile.spirv.arithmetic import binary
 from ferrylm.compile.spirv.call import Call
 from ferrylm.compile.spirv.enumerants import (
+    Capability,
     LoopControl,
     MemoryAccess,
     Op,
@@ -16,7 +17,7 @@ from ferrylm.compile.spirv.enumerants import (
     StorageClass,
 )
 from ferrylm.compile.spirv.pointers import place_of
-from ferrylm.compile.spirv.storage import ArrayMemory, BufferView, Place
+from ferrylm.compile.spirv.storage import BufferView, GlobalMemory, Place, WordMemory
 from ferrylm.compile.spirv.values import BOOL, FLOAT32, UINT32, Scalar, Value
 from ferrylm.compile.spirv.writer import Handler, Writer
 
@@ -37,8 +38,12 @@ def _add(writer: Writer, call: Call) -> Value:
 
 
 def _pointer(writer: Writer, view: BufferView, place: Place, scalar: Scalar) -> tuple[int, Scope]:
-    if not isinstance(view.storage, ArrayMemory):
+    if isinstance(view.storage, WordMemory):
+        writer.refuse("an atomic operation on memory of several types", "one type")
+    if isinstance(view.storage, GlobalMemory):
         kind = writer.id_type(scalar)
+        if writer.vulkan_memory_model:
+            writer.module.require(Capability.VULKAN_MEMORY_MODEL_DEVICE_SCOPE)
         return global_memory.element_pointer(writer, view, place, kind), Scope.DEVICE
     if view.storage.storage != StorageClass.WORKGROUP:
         writer.refuse("an atomic operation on local memory", "global or shared memory")
@@ -55,7 +60,7 @@ def _add_integer(writer: Writer, view: BufferView, place: Place, value: Value) -
 
 def _add_float(writer: Writer, view: BufferView, place: Place, value: Value) -> Value:
     """Add by comparing and exchanging, which every device can."""
-    if isinstance(view.storage, ArrayMemory):
+    if not isinstance(view.storage, GlobalMemory):
         writer.refuse("an atomic addition of float32 to shared memory", "global memory")
     pointer, scope = _pointer(writer, view, place, UINT32)
     body, new_id, kind = writer.body, writer.module.new_id, writer.id_type(UINT32)

@@ -11,6 +11,8 @@ from ferrylm.compile.spirv.writer import Handler, Writer
 
 _SHARED = Semantics.ACQUIRE_RELEASE | Semantics.WORKGROUP_MEMORY
 
+_VISIBLE = Semantics.MAKE_AVAILABLE | Semantics.MAKE_VISIBLE  # implied by GLSL's memory model
+
 
 def _storage_sync(writer: Writer, call: Call) -> Value:
     scope = str(call.arguments[0].value)
@@ -28,7 +30,8 @@ def _subgroup_barrier(writer: Writer, _call: Call) -> Value:
 
 
 def _barrier(writer: Writer, scope: Scope) -> Value:
-    arguments = [writer.index(number) for number in (scope, scope, _SHARED)]
+    semantics = _SHARED | (_VISIBLE if writer.vulkan_memory_model else 0)
+    arguments = [writer.index(number) for number in (scope, scope, semantics)]
     writer.body.effect(Op.CONTROL_BARRIER, *arguments)
     return nothing(writer)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from tvm import ir, tirx
 
-from ferrylm.compile.spirv import array_memory, global_memory
+from ferrylm.compile.spirv import array_memory, global_memory, word_memory
 from ferrylm.compile.spirv.enumerants import Op
-from ferrylm.compile.spirv.storage import ArrayMemory, BufferView, GlobalMemory, Place, Storage
+from ferrylm.compile.spirv.storage import BufferView, GlobalMemory, Place, Storage, WordMemory
 from ferrylm.compile.spirv.values import HANDLE, Scalar, Value, parse_type
 from ferrylm.compile.spirv.writer import Writer
 
@@ -39,10 +39,16 @@ def allocate(writer: Writer, statement: Any) -> None:
     kind = scope.split(".")[0]
     if kind not in ("local", "shared") or scope not in ("local", "shared", "shared.dyn"):
         writer.refuse(f"memory of scope {scope} ({buffer.name})", "local or shared")
-    scalar = writer.element_types.get(buffer, scalar)
-    storage = array_memory.allocate(
-        writer, str(buffer.name), scalar, length * lanes, shared=kind == "shared"
-    )
+    name, shared = str(buffer.name), kind == "shared"
+    seen = writer.seen_types.get(buffer, {scalar})
+    storage: Storage
+    if len(seen) == 1:
+        (element,) = seen
+        length = length * lanes * scalar.bytes // element.bytes
+        storage = array_memory.allocate(writer, name, element, length, shared=shared)
+    else:
+        size = length * lanes * scalar.bytes
+        storage = word_memory.allocate(writer, name, size, shared=shared)
     writer.storages[buffer] = storage
     writer.views[buffer] = _view(writer, buffer, storage, None)
 
@@ -68,11 +74,6 @@ def _view(writer: Writer, buffer: Any, storage: Storage, data: Any) -> BufferVie
     kind = buffer.ty
     if list(kind.strides):
         writer.refuse(f"the buffer {buffer.name} with strides", "buffers that are flat")
-    if isinstance(storage, ArrayMemory) and storage.scalar != scalar:
-        writer.refuse(
-            f"the buffer {buffer.name} of {scalar.name} in memory of {storage.scalar.name}",
-            "one type for each local or shared allocation",
-        )
     shape = [int(extent) for extent in kind.shape if isinstance(extent, tirx.IntImm)]
     known = len(shape) == len(kind.shape)
     size = math.prod(shape) * scalar.bytes * lanes if known else None
@@ -178,11 +179,15 @@ def _scattered(writer: Writer, view: BufferView, index: Any) -> list[Place]:
 def _load_place(writer: Writer, view: BufferView, place: Place) -> Value:
     if isinstance(view.storage, GlobalMemory):
         return global_memory.load(writer, view, place)
+    if isinstance(view.storage, WordMemory):
+        return word_memory.load(writer, view, place)
     return array_memory.load(writer, view, place)
 
 
 def _store_place(writer: Writer, view: BufferView, place: Place, value: Value) -> None:
     if isinstance(view.storage, GlobalMemory):
         global_memory.store(writer, view, place, value)
+    elif isinstance(view.storage, WordMemory):
+        word_memory.store(writer, view, place, value)
     else:
         array_memory.store(writer, view, place, value)

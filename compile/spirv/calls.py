@@ -8,6 +8,7 @@ from typing import Any
 from ferrylm.compile.spirv import (
     atomics,
     barriers,
+    cooperative_matrix,
     dot_product,
     mathematics,
     pointers,
@@ -28,6 +29,7 @@ OPERATIONS: Mapping[str, Handler] = {
     **barriers.OPERATIONS,
     **atomics.OPERATIONS,
     **pointers.OPERATIONS,
+    **cooperative_matrix.OPERATIONS,
 }
 
 

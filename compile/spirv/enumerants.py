@@ -245,14 +245,14 @@ class Semantics(IntEnum):
     UNIFORM_MEMORY = 0x40
     SUBGROUP_MEMORY = 0x80
     WORKGROUP_MEMORY = 0x100
+    MAKE_AVAILABLE = 0x2000
+    MAKE_VISIBLE = 0x4000
 
 
 class MemoryAccess(IntEnum):
     """Memory operand masks of loads and stores."""
 
     ALIGNED = 0x2
-    MAKE_AVAILABLE = 0x8
-    MAKE_VISIBLE = 0x10
     NON_PRIVATE = 0x20
 
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tvm import ir, tirx
-from tvm_ffi import structural_walk
-
-from ferrylm.compile.spirv import launch, statements
-from ferrylm.compile.spirv.enumerants import SPIRV_1_6, Decoration, ExecutionMode
+from ferrylm.compile.spirv import cooperative_matrix, function_facts, launch, statements
+from ferrylm.compile.spirv.enumerants import SPIRV_1_6, Capability, Decoration, ExecutionMode
 from ferrylm.compile.spirv.expressions import EXPRESSIONS
 from ferrylm.compile.spirv.target_features import TargetFeatures, feature_names
 from ferrylm.compile.spirv.values import HANDLE
 from ferrylm.compile.spirv.writer import Writer
 from ferrylm.errors import CompileError
 
-SUBGROUP_ATTRIBUTE = "ferrylm.subgroup_size"
 _WEIGHT_ATTRIBUTES = ("ferrylm.lane_weights", "ferrylm.loop_weights")
 _LAUNCH_ATTRIBUTE = "tirx.kernel_launch_params"
 
@@ -44,13 +39,21 @@ class Kernel:
 
 def generate_kernel(name: str, function: Any, target: TargetFeatures) -> Kernel:
     """Return the kernel of a lowered function. Raises CompileError for what Vulkan cannot do."""
-    subgroup = int(function.attrs.get(SUBGROUP_ATTRIBUTE, 0))
+    subgroup = function_facts.subgroup_size(function, target)
     writer = Writer(name, target, subgroup, EXPRESSIONS)
-    accesses = _accesses(function)
+    accesses = function_facts.accesses(function)
+    if function_facts.calls_any(function, cooperative_matrix.PREFIX):
+        writer.module.require(Capability.VULKAN_MEMORY_MODEL)
+    writer.seen_types = function_facts.seen_types(function)
     if bool(function.attrs.get("tirx.noalias", False)):
         writer.read_only = {each for each, how in accesses.items() if how == "r"}
     launch.bind_arguments(writer, function.params)
     statements.write(writer, function.body)
+    if subgroup and writer.local_size[0] % subgroup:
+        writer.refuse(
+            f"a workgroup {writer.local_size[0]} threads wide with subgroups of {subgroup}",
+            "whole subgroups along threadIdx.x",
+        )
     spirv = _module(writer)
     scalars = [writer.type_of(parameter)[0] for parameter in function.params]
     return Kernel(
@@ -90,60 +93,3 @@ def _module(writer: Writer) -> bytes:
             fix="choose smaller tiles",
         )
     return module.finish(main, writer.body.finish(main))
-
-
-def _accesses(function: Any) -> dict[Any, str]:
-    """Return for each pointer parameter what the function does to its memory: r, w or rw.
-
-    A pointer that is used other than through a declared buffer counts as read and written.
-    """
-    owners: dict[Any, Any] = {}
-    loads: list[Any] = []
-    stores: list[Any] = []
-    bare: list[Any] = []
-    parameters = set(function.params)
-
-    def declare(statement: Any) -> None:
-        data = statement.data
-        if isinstance(data, ir.Var):
-            owners[statement.buffer] = owners.get(data, data)
-
-    def call(node: Any) -> None:
-        bare.extend(node.args)
-
-    def bind(statement: Any) -> None:
-        bare.append(statement.value)
-
-    structural_walk(
-        function.body,
-        [
-            (tirx.DeclBuffer, declare),
-            (ir.TensorLoad, lambda node: loads.append(node.source)),
-            (tirx.BufferStore, lambda node: stores.append(node.buffer)),
-            (ir.Call, call),
-            (tirx.Bind, bind),
-        ],
-    )
-    read = {owners.get(buffer, buffer) for buffer in loads}
-    written = {owners.get(buffer, buffer) for buffer in stores}
-    unknown = _variables(bare, owners) & parameters
-    found = {}
-    for parameter in function.params:
-        how = ("r" if parameter in read else "") + ("w" if parameter in written else "")
-        found[parameter] = "rw" if parameter in unknown else how
-    return found
-
-
-def _variables(expressions: Sequence[Any], owners: dict[Any, Any]) -> set[Any]:
-    """Return whose memory the pointers among the expressions may reach."""
-    found = set()
-    for expression in expressions:
-        if isinstance(expression, ir.Var):
-            found.add(owners.get(expression, expression))
-        elif isinstance(expression, ir.TensorLoad):
-            continue
-        elif isinstance(expression, ir.Call):
-            for argument in expression.args:
-                if isinstance(argument, ir.TensorLoad) and expression.op.name == "tirx.address_of":
-                    found.add(owners.get(argument.source, argument.source))
-    return found

@@ -21,7 +21,15 @@ _LOOPS = {
 }
 
 # Attributes that say nothing about what a kernel computes.
-_IGNORED_ATTRIBUTES = ("pragma_", "tirx.", "storage_", "realize_", "buffer_", "hand_threaded")
+_IGNORED_ATTRIBUTES = (
+    "pragma_",
+    "tirx.",
+    "storage_",
+    "realize_",
+    "buffer_",
+    "hand_threaded",
+    "reduce_scope",
+)
 
 
 def write(writer: Writer, statement: Any) -> None:

@@ -26,7 +26,15 @@ class ArrayMemory:
     narrow: bool  # elements are integers below 32 bits as such
 
 
-Storage = GlobalMemory | ArrayMemory
+@dataclass(frozen=True)
+class WordMemory:
+    """An array variable of 32-bit words that is seen as several types."""
+
+    variable: int
+    storage: int  # a StorageClass
+
+
+Storage = GlobalMemory | ArrayMemory | WordMemory
 
 
 @dataclass(frozen=True)
@@ -52,3 +60,12 @@ class Place:
     offset: int  # constant to add to the index
     count: int
     multiple: int
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A variable that holds a cooperative matrix."""
+
+    variable: int
+    type_id: int
+    scalar: Scalar

@@ -53,6 +53,7 @@ class TargetFeatures:
     storage8: bool
     storage16: bool
     most_shared_bytes: int | None
+    warp_size: int
 
     def clustered(self, subgroup_size: int) -> bool:
         """Return whether to use clustered reductions.
@@ -86,6 +87,7 @@ def read_target(target: Any) -> TargetFeatures:
         storage8=flag("supports_8bit_buffer", True),
         storage16=flag("supports_16bit_buffer", True),
         most_shared_bytes=shared or None,
+        warp_size=int(options.get("thread_warp_size", 1)),
     )
 
 

@@ -25,7 +25,7 @@ from ferrylm.compile.spirv.values import (
 from ferrylm.errors import CompileError
 
 if TYPE_CHECKING:
-    from ferrylm.compile.spirv.storage import BufferView, Storage
+    from ferrylm.compile.spirv.storage import BufferView, Storage, Tile
 
 Handler = Callable[["Writer", Any], Value]
 
@@ -53,9 +53,10 @@ class Writer:
         self.values: dict[Any, Value] = {}
         self.storages: dict[Any, Storage] = {}  # by the variable of the allocation
         self.views: dict[Any, BufferView] = {}
+        self.tiles: dict[Any, Tile] = {}  # cooperative matrices, by the buffer that names them
         self.parameters: set[Any] = set()
         self.read_only: set[Any] = set()  # parameters that nothing is written through
-        self.element_types: dict[Any, Scalar] = {}  # of allocations seen as another type
+        self.seen_types: dict[Any, set[Scalar]] = {}  # of allocations that views share
         self.loops: list[tuple[int, int]] = []  # labels that break and continue go to
         self.words_of: dict[tuple[int, ...], Value] = {}  # what small integers were unpacked from
         self.halves_of: dict[int, int] = {}  # rounded float32 parts as halves
@@ -105,6 +106,11 @@ class Writer:
     def widened(self, scalar: Scalar) -> bool:
         """Return whether halves are meant and are carried as float32."""
         return scalar == FLOAT16 and not self.target.float16
+
+    @property
+    def vulkan_memory_model(self) -> bool:
+        """Return whether the kernel has Vulkan's memory model and not GLSL's."""
+        return Capability.VULKAN_MEMORY_MODEL in self.module.capabilities
 
     def constant(self, scalar: Scalar, number: float, lanes: int = 1) -> Value:
         """Return a constant, the same in all lanes."""

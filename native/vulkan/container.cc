@@ -17,6 +17,8 @@ constexpr uint32_t kSpirvMagic = 0x07230203;
 constexpr uint64_t kSpirvHeaderBytes = 20;
 constexpr size_t kMostPushArguments = 16;
 constexpr size_t kMostArguments = 4096;
+constexpr size_t kMostLaunchTags = 7;
+constexpr char kSharedBytesTag[] = "tirx.use_dyn_shared_memory";
 
 [[noreturn]] void refuse(const std::string& fault) {
   fail(Failure::kContainer, "a Vulkan module is damaged or of another version: " + fault);
@@ -60,6 +62,7 @@ KernelArgument parse_argument(const std::string& type, const std::string& access
 }
 
 LaunchExtent parse_launch(const std::string& tag) {
+  if (tag == kSharedBytesTag) return {false, 0, true};
   const size_t dot = tag.find('.');
   const std::string prefix = tag.substr(0, dot);
   const std::string axis = dot == std::string::npos ? "" : tag.substr(dot + 1);
@@ -67,7 +70,7 @@ LaunchExtent parse_launch(const std::string& tag) {
   if ((!is_thread && prefix != "blockIdx") || axis.size() != 1 || axis[0] < 'x' || axis[0] > 'z') {
     throw JsonError("the launch tag '" + tag + "' is unknown");
   }
-  return {is_thread, static_cast<uint8_t>(axis[0] - 'x')};
+  return {is_thread, static_cast<uint8_t>(axis[0] - 'x'), false};
 }
 
 void parse_arguments(const JsonValue& entry, Kernel* kernel) {
@@ -81,7 +84,7 @@ void parse_arguments(const JsonValue& entry, Kernel* kernel) {
   }
   for (const JsonValue& tag : entry.at("launch").as_list()) {
     kernel->launch.push_back(parse_launch(tag.as_text()));
-    if (kernel->launch.size() > 6) throw JsonError("a kernel has too many launch tags");
+    if (kernel->launch.size() > kMostLaunchTags) throw JsonError("a kernel has too many launch tags");
   }
 }
 

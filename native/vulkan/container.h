@@ -23,10 +23,12 @@ struct KernelArgument {
   bool is_signed = true;
 };
 
-// Which extent a trailing argument of the call gives.
+// What a trailing argument of the call gives.
 struct LaunchExtent {
   bool is_thread;  // threadIdx, else blockIdx
   uint8_t axis;
+  // Bytes of shared memory: no extent, and known when the kernel was compiled.
+  bool is_shared_bytes = false;
 };
 
 struct Kernel {

@@ -98,6 +98,7 @@ bool read_grid(const DeviceInfo& info, const Kernel& kernel, PackedArgs argument
   groups[0] = groups[1] = groups[2] = 1;
   for (size_t i = 0; i < kernel.launch.size(); ++i) {
     const LaunchExtent& extent = kernel.launch[i];
+    if (extent.is_shared_bytes) continue;
     const int64_t value = arguments[static_cast<int>(kernel.arguments.size() + i)].cast<int64_t>();
     if (value == 0) return false;
     const int64_t limit = info.limits.maxComputeWorkGroupCount[extent.axis];

@@ -340,3 +340,110 @@ def sums_kept(
         sums[1] = a[t] + T.float32(12582912)
         o[t] = sums[0] - a[t]
         o[COUNT + t] = sums[1] - T.float32(12582912)
+
+
+def cooperative_product(dtype: str, result: str, shared: bool) -> Any:
+    """Return (a, b, c): c = a @ b by tiles of 16 x 16, the left one by way of shared memory."""
+    zero = 0 if result == "int32" else 0.0
+
+    @T.prim_func(s_tir=True)
+    def func(
+        a: T.Buffer((32 * 64,), dtype),
+        b: T.Buffer((64 * 32,), dtype),
+        c: T.Buffer((32 * 32,), result),
+    ):
+        T.func_attr({"ferrylm.subgroup_size": 32})
+        for row in T.thread_binding(2, thread="blockIdx.y"):
+            for column in T.thread_binding(2, thread="blockIdx.x"):
+                for t in T.thread_binding(32, thread="threadIdx.x"):
+                    tile_a = T.alloc_buffer((1,), dtype, scope="local")
+                    tile_b = T.alloc_buffer((1,), dtype, scope="local")
+                    tile_c = T.alloc_buffer((1,), result, scope="local")
+                    staged = T.alloc_buffer((256,), dtype, scope="shared")
+                    left = T.meta_var(T.address_of(tile_a[0]))
+                    right = T.meta_var(T.address_of(tile_b[0]))
+                    sums = T.meta_var(T.address_of(tile_c[0]))
+                    T.evaluate(
+                        T.call_extern(
+                            "int32", "ferrylm.coopmat_fill", sums, 2, result, 16, 16,
+                            T.Cast(result, zero),
+                        )
+                    )  # fmt: skip
+                    for k in T.serial(4):
+                        if shared:
+                            for i in T.serial(8):
+                                staged[i * 32 + t] = a[
+                                    (row * 16 + (i * 32 + t) // 16) * 64 + k * 16 + t % 16
+                                ]
+                            T.evaluate(T.tvm_storage_sync("shared"))
+                            T.evaluate(
+                                T.call_extern(
+                                    "int32", "ferrylm.coopmat_load", left, 0, dtype, 16, 16,
+                                    T.address_of(staged[0]), 16, 0,
+                                )
+                            )  # fmt: skip
+                        else:
+                            T.evaluate(
+                                T.call_extern(
+                                    "int32", "ferrylm.coopmat_load", left, 0, dtype, 16, 16,
+                                    T.address_of(a[row * 1024 + k * 16]), 64, 0,
+                                )
+                            )  # fmt: skip
+                        T.evaluate(
+                            T.call_extern(
+                                "int32", "ferrylm.coopmat_load", right, 1, dtype, 16, 16,
+                                T.address_of(b[k * 512 + column * 16]), 32, 0,
+                            )
+                        )  # fmt: skip
+                        T.evaluate(
+                            T.call_extern(
+                                "int32", "ferrylm.coopmat_mul_add", sums, left, right, sums
+                            )
+                        )
+                    T.evaluate(
+                        T.call_extern(
+                            "int32", "ferrylm.coopmat_store", sums,
+                            T.address_of(c[row * 512 + column * 16]), 32, 0,
+                        )
+                    )  # fmt: skip
+
+    return func
+
+
+def merged_shared(small: str) -> Any:
+    """Return (input, output): a matrix turned, by way of dynamic shared memory of two types."""
+
+    @T.prim_func(s_tir=True)
+    def func(a: T.Buffer((COUNT,), "float32"), o: T.Buffer((COUNT,), "float32")):
+        for _block in T.thread_binding(1, thread="blockIdx.x"):
+            for t in T.thread_binding(8, thread="threadIdx.x"):
+                rows = T.alloc_buffer((COUNT,), "float32", scope="shared.dyn")
+                turned = T.alloc_buffer((COUNT,), small, scope="shared.dyn")
+                for i in T.serial(8):
+                    rows[t * 8 + i] = a[t * 8 + i]
+                for i in T.serial(8):
+                    turned[i * 8 + t] = T.Cast(small, T.Cast("int32", rows[t * 8 + i]))
+                for i in T.serial(8):
+                    o[t * 8 + i] = T.Cast("float32", turned[t * 8 + i])
+
+    return func
+
+
+def synchronizing(scope: str) -> Any:
+    """Return (output), written after a barrier."""
+
+    @T.prim_func(s_tir=True)
+    def func(o: T.Buffer((COUNT,), "int32")):
+        for t in T.thread_binding(COUNT, thread="threadIdx.x"):
+            T.evaluate(T.tvm_storage_sync(scope))
+            o[t] = t
+
+    return func
+
+
+@T.prim_func(s_tir=True)
+def asserting(o: T.Buffer((COUNT,), "int32")):
+    """Check something in a kernel, where nobody could report it."""
+    for t in T.thread_binding(COUNT, thread="threadIdx.x"):
+        assert o[t] < 7, "too large"
+        o[t] = t
