@@ -17,7 +17,7 @@ constexpr uint32_t kSpirvMagic = 0x07230203;
 constexpr uint64_t kSpirvHeaderBytes = 20;
 constexpr size_t kMostPushArguments = 16;
 constexpr size_t kMostArguments = 4096;
-constexpr size_t kMostLaunchTags = 7;
+constexpr size_t kMostExtents = 6;
 constexpr char kSharedBytesTag[] = "tirx.use_dyn_shared_memory";
 
 [[noreturn]] void refuse(const std::string& fault) {
@@ -82,9 +82,13 @@ void parse_arguments(const JsonValue& entry, Kernel* kernel) {
   for (size_t i = 0; i < types.size(); ++i) {
     kernel->arguments.push_back(parse_argument(types[i].as_text(), accesses[i].as_text()));
   }
+  size_t extents = 0;
   for (const JsonValue& tag : entry.at("launch").as_list()) {
     kernel->launch.push_back(parse_launch(tag.as_text()));
-    if (kernel->launch.size() > kMostLaunchTags) throw JsonError("a kernel has too many launch tags");
+    if (!kernel->launch.back().is_shared_bytes) ++extents;
+    if (extents > kMostExtents || kernel->launch.size() > kMostExtents + 1) {
+      throw JsonError("a kernel has too many launch tags");
+    }
   }
 }
 
