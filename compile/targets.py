@@ -23,6 +23,8 @@ _TIERS: dict[str, tuple[str, ...]] = {
     "rocm": tuple(WAVES),
 }
 
+_ONLY_BY_NAME = {f"vulkan-{name}" for name, tier in TIERS.items() if tier.only_by_name}
+
 
 @dataclass(frozen=True)
 class Chips:
@@ -45,7 +47,8 @@ def known_targets() -> list[str]:
 def expand_targets(names: Sequence[str], chips: Chips | None = None) -> list[str]:
     """Return the single targets of names such as all, vulkan or cpu-x86-64-v3, each once.
 
-    A bare `rocm` or `cuda` leaves out the tiers of which no chip is listed. Raises UsageError for
+    A bare `rocm` or `cuda` leaves out the tiers of which no chip is listed, a bare `vulkan` the one
+    that serves tests only. Raises UsageError for
     an unknown name, for none, and for a target without a chip.
     """
     if not names:
@@ -53,11 +56,12 @@ def expand_targets(names: Sequence[str], chips: Chips | None = None) -> list[str
     listed = chips or Chips()
     empty = {f"rocm-{tier}" for tier in WAVES if not chips_of(tier, listed.rocm)}
     empty |= {f"cuda-{tier}" for tier in CUDA_TIERS if not cuda_chips_of(tier, listed.cuda)}
+    left_out = empty | _ONLY_BY_NAME
     chosen: dict[str, None] = {}
     for name in names:
         if name == "all" or name in _TIERS:
             kinds = _TIERS if name == "all" else (name,)
-            chosen |= {target: None for target in _of_kinds(kinds) if target not in empty}
+            chosen |= {target: None for target in _of_kinds(kinds) if target not in left_out}
         elif name in empty:
             raise UsageError(
                 f"{name} without a chip",

@@ -23,6 +23,7 @@ class VulkanTier:
 
     profile: GpuProfile
     preference: int
+    only_by_name: bool = False  # no part of `--target vulkan`
 
     @property
     def name(self) -> str:
@@ -46,11 +47,11 @@ class VulkanTier:
         }
 
 
-def _tier(subgroup: int, preference: int, *, dot: bool) -> VulkanTier:
+def _tier(subgroup: int, preference: int, *, dot: bool, only_by_name: bool = False) -> VulkanTier:
     name = f"subgroup{subgroup}{'-dot' if dot else ''}"
     # Lanes of a CPU's vector load one after another, so each takes rows of its own.
     profile = GpuProfile(name, "vulkan", subgroup, dot, _SHARED_BYTES, rows_in_lanes=subgroup == 8)
-    return VulkanTier(profile, preference)
+    return VulkanTier(profile, preference, only_by_name)
 
 
 # A device that offers several widths gets the first that it can run: Intel 16, AMD RDNA 32 and not
@@ -61,7 +62,8 @@ TIERS: Mapping[str, VulkanTier] = {
         _tier(16, 60, dot=True),
         _tier(32, 50, dot=True),
         _tier(64, 40, dot=True),
-        _tier(8, 5, dot=True),  # lanes of a CPU: bytes are multiplied one by one
+        # Lanes of a CPU, which multiplies bytes one by one: for tests of the other dot tiers.
+        _tier(8, 5, dot=True, only_by_name=True),
         _tier(32, 20, dot=False),
         _tier(64, 15, dot=False),
         _tier(8, 10, dot=False),

@@ -89,6 +89,8 @@ void read_properties(const Instance& instance, DeviceInfo* info) {
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES};
   VkPhysicalDeviceMaintenance4Properties maintenance4 = {
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_PROPERTIES};
+  VkPhysicalDeviceShaderIntegerDotProductProperties dot_product = {
+      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES};
   all.pNext = &vulkan11;
   vulkan11.pNext = &vulkan12;
   const bool is_1_3 = info->api_version >= VK_API_VERSION_1_3;
@@ -96,6 +98,10 @@ void read_properties(const Instance& instance, DeviceInfo* info) {
     vulkan12.pNext = &sizes;
   }
   if (is_1_3) sizes.pNext = &maintenance4;
+  if (is_1_3 || info->extensions.count(VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME)) {
+    dot_product.pNext = all.pNext;
+    all.pNext = &dot_product;
+  }
   instance.functions().vkGetPhysicalDeviceProperties2(info->physical, &all);
   info->uuid = hexadecimal(vulkan11.deviceUUID, VK_UUID_SIZE);
   info->driver_uuid = hexadecimal(vulkan11.driverUUID, VK_UUID_SIZE);
@@ -106,6 +112,9 @@ void read_properties(const Instance& instance, DeviceInfo* info) {
   info->min_subgroup_size = sizes.minSubgroupSize ? sizes.minSubgroupSize : info->subgroup_size;
   info->max_subgroup_size = sizes.maxSubgroupSize ? sizes.maxSubgroupSize : info->subgroup_size;
   info->can_require_subgroup_size = sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT;
+  if (dot_product.integerDotProduct4x8BitPackedSignedAccelerated) {
+    info->features.insert("integerDotProduct4x8BitPackedSignedAccelerated");
+  }
   if (vulkan11.subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT) {
     add_subgroup_operations(vulkan11.subgroupSupportedOperations, &info->features);
   }

@@ -31,7 +31,9 @@ struct DeviceInfo {
   uint32_t queue_family = 0;
   uint32_t timestamp_bits = 0;
   Names extensions;  // those that are turned on
-  Names features;    // Vulkan's names, and ours for subgroup operations and cooperative matrices
+  // Vulkan's names, also of the property that says whether byte dot products are instructions, and
+  // ours for subgroup operations and cooperative matrices.
+  Names features;
 
   bool is_software() const { return type == VK_PHYSICAL_DEVICE_TYPE_CPU; }
   // Host and device share their memory.

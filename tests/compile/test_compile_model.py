@@ -242,3 +242,6 @@ def test_targets_name_each_library_once_in_the_order_given() -> None:
     assert set(everything) >= set(every_cpu) | set(expand_targets(("vulkan",)))
     assert len(set(everything)) == len(everything)
     assert set(known_targets()) > set(everything)
+    assert "vulkan-subgroup8" in everything
+    assert "vulkan-subgroup8-dot" not in everything, "it serves tests, and is named for them"
+    assert expand_targets(("vulkan-subgroup8-dot",)) == ["vulkan-subgroup8-dot"]

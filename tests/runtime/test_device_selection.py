@@ -9,6 +9,8 @@ import gpu_devices as gpus
 import pytest
 from artifact_samples import entry_of, library, sample_manifest
 
+from ferrylm.compile.rocm.architectures import ARCHITECTURES
+from ferrylm.compile.vulkan_library import kernel_needs
 from ferrylm.errors import NoLibraryError
 from ferrylm.runtime.backends.vulkan_report import probe_of
 from ferrylm.runtime.devices import GpuDevice, Machine
@@ -20,6 +22,7 @@ from ferrylm.runtime.manifest import (
     RocmNeeds,
     VulkanNeeds,
 )
+from ferrylm.runtime.requirements import GENERIC_CHIPS
 from ferrylm.runtime.selection import choose_library, judge_libraries, wanted_kinds
 
 INT = ("shaderInt64", "subgroupArithmetic")
@@ -59,7 +62,8 @@ LIBRARIES = (
     vulkan_library("subgroup16-dot", 16, 60, True),
     vulkan_library("subgroup32-dot", 32, 50, True),
     vulkan_library("subgroup64-dot", 64, 40, True),
-    vulkan_library("subgroup8-dot", 8, 30, True),
+    vulkan_library("subgroup8-dot", 8, 5, True),
+    vulkan_library("subgroup8", 8, 10, False),
     vulkan_library("subgroup32", 32, 20, False),
     vulkan_library("subgroup64", 64, 15, False),
     CUDA,
@@ -90,7 +94,7 @@ BY_AUTO: dict[str, tuple[Machine, str]] = {
     "Arc": (gpus.machine(gpus.ARC), "vulkan-subgroup16-dot"),
     "Mali": (gpus.machine(gpus.MALI), "vulkan-subgroup16-dot"),
     "Apple, whose width nobody can choose": (gpus.machine(gpus.APPLE), "vulkan-subgroup32"),
-    "old AMD GCN": (gpus.machine(gpus.POLARIS), "vulkan-subgroup64-dot"),
+    "old AMD GCN, which has no dot product": (gpus.machine(gpus.POLARIS), "vulkan-subgroup64"),
     "a virtual GPU": (gpus.machine(VIRTUAL), "vulkan-subgroup32-dot"),
     "no GPU": (gpus.machine(), "cpu-x86-64-v3"),
     "lavapipe": (gpus.machine(gpus.LAVAPIPE), "cpu-x86-64-v3"),
@@ -125,11 +129,56 @@ def test_software_is_used_when_vulkan_is_asked_for_by_device_or_target() -> None
         {"device": "vulkan"},
         {"device": "vulkan:0"},
         {"device": "vulkan:llvmpipe"},
-        {"target": "vulkan-subgroup8-dot"},
+        {"target": "vulkan-subgroup8"},
     ):
         selection = choose_library(EVERYTHING, machine, **asked)
-        assert selection.library.target == "vulkan-subgroup8-dot"
+        assert selection.library.target == "vulkan-subgroup8"
         assert selection.device is gpus.LAVAPIPE
+
+
+def test_dot_products_without_an_instruction_are_for_those_who_name_the_target() -> None:
+    dot = holding(CPU, vulkan_library("subgroup64-dot", 64, 40, True))
+    machine = gpus.machine(gpus.POLARIS)
+    assert choose_library(dot, machine).library is CPU
+    with pytest.raises(NoLibraryError, match="4x8BitPackedSignedAccelerated, which AMD Radeon RX"):
+        choose_library(dot, machine, device="vulkan")
+    assert choose_library(dot, machine, target="vulkan-subgroup64-dot").device is gpus.POLARIS
+
+
+def test_a_width_that_a_device_has_but_lets_nobody_require_does_not_count() -> None:
+    assert "subgroupSizeControl" in gpus.APPLE.features
+    least, most = (
+        gpus.report("apple_m1_moltenvk")[f"{end}_subgroup_size"] for end in ("min", "max")
+    )
+    assert least <= 16 <= most
+    narrow = holding(vulkan_library("subgroup16", 16, 1, False))
+    assert not judge_libraries(narrow, gpus.machine(gpus.APPLE))[0].runnable
+    assert judge_libraries(narrow, gpus.machine(gpus.ARC))[0].runnable
+
+
+KERNEL = {
+    "offset": 0, "bytes": 64, "requires": list(INT), "spirv_version": "1.5", "subgroup_size": 32,
+    "shared_bytes": 32768, "local_size": [1024, 1, 1],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "beyond",
+    [{"shared_bytes": 1 << 20}, {"local_size": [4096, 1, 1]}],
+    ids=lambda value: next(iter(value)),
+)
+@pytest.mark.parametrize("device", [gpus.DECK, gpus.RTX, gpus.HOPPER, gpus.PHOENIX, gpus.ARC])
+def test_the_needs_that_the_compiler_writes_are_found_in_what_devices_report(
+    device: GpuDevice, beyond: dict[str, object]
+) -> None:
+    def runnable(kernel: dict[str, object]) -> bool:
+        needs = Requirements("x86_64", (), vulkan=kernel_needs([kernel]))
+        one = holding(gpu_library("vulkan-subgroup32", 1, needs))
+        return judge_libraries(one, gpus.machine(device))[0].runnable
+
+    assert set(kernel_needs([KERNEL]).limits) <= set(device.limits)
+    assert runnable(KERNEL)
+    assert not runnable({**KERNEL, **beyond})
 
 
 def test_a_real_device_is_taken_before_one_in_software() -> None:
@@ -181,9 +230,9 @@ def refusals() -> list[tuple[str, Sequence[GpuDevice], dict[str, str], str]]:
         ("vulkan", [SMALL], {}, "needs maxComputeSharedMemorySize of 32768"),
         ("vulkan", [gpus.vulkan("mali_g720", subgroup_sizes=(4, 4))], {}, "needs subgroups of 16"),
         ("cuda", [], {"cuda": "no libcuda.so.1"}, "no libcuda.so.1"),
-        ("cuda", [old_driver], {}, "needs a driver for CUDA 13.0"),
-        ("cuda", [gpus.cuda("Tesla V100", "sm_70")], {}, "Tesla V100 is sm_70"),
-        ("cuda", [dataclasses.replace(H100, features=frozenset())], {}, "compute mode Prohibited"),
+        ("cuda", [old_driver], {}, "is for CUDA 12.4: install driver 580 or newer"),
+        ("cuda", [gpus.cuda("Tesla V100", "sm_70")], {}, "Tesla V100 (sm_70): use a library"),
+        ("cuda", [dataclasses.replace(H100, features=frozenset())], {}, "Prohibited: run"),
         ("rocm", [], {"rocm": "no libamdhip64.so"}, "no libamdhip64.so"),
         ("rocm", [gpus.rocm("Radeon VII", "gfx906:sramecc+:xnack-")], {}, "Radeon VII is gfx906"),
     ]
@@ -234,6 +283,11 @@ def test_code_for_one_chip_alone_runs_on_no_other() -> None:
 def test_a_generic_architecture_runs_on_all_chips_of_its_family(chip: str, runs: bool) -> None:
     verdicts = judge_libraries(holding(ROCM), gpus.machine(gpus.rocm("x", chip)))
     assert verdicts[0].runnable is runs
+
+
+def test_runtime_and_compiler_agree_on_the_chips_of_every_family() -> None:
+    families = {name: arch.members for name, arch in ARCHITECTURES.items() if arch.is_generic}
+    assert families == GENERIC_CHIPS
 
 
 def test_the_host_must_fit_the_library_of_a_gpu_too() -> None:

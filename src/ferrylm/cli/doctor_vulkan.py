@@ -17,7 +17,7 @@ _LOADER_FIX = "install the Vulkan loader (Debian: libvulkan1), or use --device c
 # What kernels gain from, and what people call it.
 _SHOWN_FEATURES = {
     "shaderFloat16": "float16",
-    "shaderIntegerDotProduct": "int8 dot product",
+    "integerDotProduct4x8BitPackedSignedAccelerated": "int8 dot product",
     "cooperativeMatrix": "cooperative matrix",
     "storageBuffer16BitAccess": "16-bit storage",
     "storageBuffer8BitAccess": "8-bit storage",

@@ -81,7 +81,9 @@ def choose_library(
     2. A library for GPUs also needs a device of its kind (the wanted one, if `device` names one
        by number, name or UUID) that has the Vulkan version, features, subgroup sizes and limits,
        the CUDA driver and architecture, or the ROCm architecture that the manifest lists. A
-       Vulkan device in software counts only if Vulkan was asked for, by device or target.
+       Vulkan device in software counts only if Vulkan was asked for, by device or target; one
+       that multiplies bytes without an instruction for it gets kernels that count on one only if
+       their target is the wanted one.
     3. Of those, a library on a discrete GPU is taken first, then on an integrated, then on a
        virtual one, then on the CPU; on the same class CUDA before ROCm before Vulkan; then the
        device with the lower number; then the library with the highest preference; of equals the
@@ -135,14 +137,14 @@ def _judge_all(
         if problem is not None:
             verdicts.append(Verdict(library.target, False, problem))
             continue
-        found, verdict = _on_devices(library, machine, request, software=target is not None)
+        found, verdict = _on_devices(library, machine, request, by_target=target is not None)
         candidates += found
         verdicts.append(verdict)
     return candidates, tuple(verdicts)
 
 
 def _on_devices(
-    library: Library, machine: Machine, request: DeviceRequest, *, software: bool
+    library: Library, machine: Machine, request: DeviceRequest, *, by_target: bool
 ) -> tuple[list[_Candidate], Verdict]:
     """Return where a library can run, and the verdict for the best place."""
     if library.kind == "cpu":
@@ -151,11 +153,11 @@ def _on_devices(
         return [_Candidate(library, None)], Verdict(library.target, True, reason)
     devices = machine.devices(library.kind)
     named = [device for device in devices if request.names(device)]
-    software = software or request.kind != AUTO
+    software = by_target or request.kind != AUTO
     counting = [device for device in named if software or device.device_class != SOFTWARE]
     if not counting:
         return [], Verdict(library.target, False, _no_device(library, machine, request, named))
-    problems = [device_problem(library, device) for device in counting]
+    problems = [device_problem(library, device, named=by_target) for device in counting]
     found = [
         _Candidate(library, device)
         for device, problem in zip(counting, problems, strict=True)
