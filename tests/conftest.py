@@ -1,6 +1,19 @@
-"""Makes the helpers of tests/support importable; pytest's importlib mode leaves sys.path alone."""
+"""Makes helpers importable, and tests alike whether pytest or scripts/test.sh starts them.
 
+pytest's importlib mode leaves sys.path alone, so the helpers of tests/support are put there.
+"""
+
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
+
+# Kernels are tested on Mesa's software device, whose subgroups have 8 lanes, unless a driver is
+# named: a desktop's GPU would hang the desktop with what the tests do to it.
+_DRIVERS = sorted(Path("/usr/share/vulkan/icd.d").glob("lvp_icd*.json"))
+if _DRIVERS and not {"VK_DRIVER_FILES", "VK_ICD_FILENAMES"} & set(os.environ):
+    os.environ["VK_ICD_FILENAMES"] = str(_DRIVERS[0])
+# Mesa complains on stderr where a machine without a login session has none.
+os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())

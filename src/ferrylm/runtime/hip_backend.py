@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ferrylm.errors import DeviceError, FerryError, MemoryLimitError
+from ferrylm.runtime.tvm_runtime import import_failure
 
 LIBRARY_NAME = "libferrylm_hip.so"
 _ROCM_PACKAGE = "_rocm_sdk_core"  # of the distribution rocm-sdk-core
@@ -91,9 +92,14 @@ def autoload() -> None:
     load_failure()
 
 
-@cache
 def load_failure() -> str:
-    """Load the library once and return why that failed; empty when it is loaded."""
+    """Load TVM and the library once and return why that failed; empty when it is loaded."""
+    # TVM's import comes back here through `autoload`, so it stays out of what is done once.
+    return import_failure() or _load_once()
+
+
+@cache
+def _load_once() -> str:
     path = library_path()
     if path is None:
         return f"{LIBRARY_NAME} was not built with this installation of ferrylm"

@@ -18,6 +18,19 @@ def prefer_runtime_only() -> None:
         os.environ.setdefault(_RUNTIME_ONLY, "1")
 
 
+def import_failure() -> str:
+    """Import TVM and return why that failed; empty when it is imported.
+
+    A native library that needs TVM's finds them by name once they are in the process, wherever they
+    lie; the loader's own search knows only some places.
+    """
+    try:
+        import tvm  # noqa: F401
+    except (ImportError, OSError, RuntimeError) as error:
+        return f"TVM cannot be imported: {error}"
+    return ""
+
+
 def installed_tvm() -> str | None:
     """Return the installed TVM's version; None where TVM lies about without its metadata."""
     try:
