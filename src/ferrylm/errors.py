@@ -79,6 +79,10 @@ class LockError(FerryError):
     """An output folder that another compile is writing."""
 
 
+class BundleError(FerryError):
+    """A bundle whose parts are missing or do not fit together."""
+
+
 class DeviceError(FerryError):
     """A device that is absent or failed."""
 

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from ferrylm.cli.bench import bench
+from ferrylm.cli.bundle import bundle
 from ferrylm.cli.chat import chat
 from ferrylm.cli.compile import compile_verb
 from ferrylm.cli.doctor import doctor
@@ -33,6 +34,7 @@ VERBS: dict[str, click.Command] = {
     "bench": bench,
     "verify": verify,
     "inspect": inspect_verb,
+    "bundle": bundle,
     "doctor": doctor,
 }
 
