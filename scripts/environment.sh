@@ -5,6 +5,7 @@ ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="${FERRY_VENV:-$ROOT/.venv}"
 MODEL_FOLDER="$ROOT/.cache/models"
 DEMO_ARTIFACT="$ROOT/dist/smollm2-135m-q4f16"
+TEST_ARTIFACT="$ROOT/.cache/smollm2-135m-q4f16-tests"
 
 say() {
     printf '== %s\n' "$*"
@@ -82,10 +83,11 @@ ensure_compiler() {
             "(Debian, Ubuntu: g++; Fedora: gcc-c++; Arch: gcc) or name it with CXX"
 }
 
-# Makes sure that there is a Vulkan device, Mesa's software one where there is no GPU.
+# Makes sure that there is the Vulkan device of the tests (tests/conftest.py chooses it): the named
+# one, or Mesa's software one.
 ensure_vulkan() {
     if vulkan_device_is_there; then
-        say "Vulkan: a loader and a driver are there"
+        say "Vulkan: a loader and the tests' driver are there"
         return
     fi
     say "installing a Vulkan loader and Mesa's drivers"
@@ -101,11 +103,29 @@ vulkan_device_is_there() {
     "$VENV/bin/python" -c 'import ctypes; ctypes.CDLL("libvulkan.so.1")' 2> /dev/null || return 1
     [[ -z "${VK_DRIVER_FILES:-}${VK_ICD_FILENAMES:-}" ]] || return 0
     for folder in /usr/share /usr/local/share /etc; do
-        if compgen -G "$folder/vulkan/icd.d/*.json" > /dev/null; then
+        if compgen -G "$folder/vulkan/icd.d/lvp_icd*.json" > /dev/null; then
             return 0
         fi
     done
     return 1
+}
+
+# Makes sure that code for AMD GPUs can be disassembled; without that, tests of it are skipped.
+ensure_disassembler() {
+    if disassembler_is_there; then
+        say "llvm-objdump: one that knows AMD's chips is there"
+        return
+    fi
+    say "installing llvm-objdump"
+    if ! install_debian_packages llvm-19 || ! disassembler_is_there; then
+        say "no llvm-objdump of LLVM 19 or newer: tests that read AMD code will be skipped"
+    fi
+}
+
+disassembler_is_there() {
+    "$VENV/bin/python" -c 'import sys
+from ferrylm.compile.rocm.disassembly import find_disassembler
+sys.exit(find_disassembler() is None)' 2> /dev/null
 }
 
 # Installs packages where that is possible without asking: Debian's tools, and the right to use them.
@@ -129,17 +149,29 @@ ensure_model() {
     say "model: ${MODEL#"$ROOT"/} (SHA-256 checked)"
 }
 
-# Compiles the model to DEMO_ARTIFACT, unless that was made of this very model, source code and TVM.
+# The demo's artifact is for CPUs alone, which takes half a minute; that of the tests is also for
+# Mesa's software device, whose subgroups have 8 lanes.
 ensure_demo_artifact() {
-    local stamp="$ROOT/.cache/demo-artifact" inputs
-    inputs="$(compile_inputs)"
-    if [[ -f "$DEMO_ARTIFACT/manifest.json" && -f "$stamp" && "$(< "$stamp")" == "$inputs" ]]; then
-        say "artifact: ${DEMO_ARTIFACT#"$ROOT"/} is up to date"
+    ensure_artifact "$DEMO_ARTIFACT" cpu
+}
+
+ensure_test_artifact() {
+    ensure_artifact "$TEST_ARTIFACT" cpu,vulkan-subgroup8
+}
+
+# Compiles the model, unless that was done of this very model, source code and TVM.
+# $1: the artifact's folder. $2: its targets.
+ensure_artifact() {
+    local folder="$1" targets="$2" stamp inputs
+    stamp="$ROOT/.cache/$(basename "$folder").made-of"
+    inputs="$targets $(compile_inputs)"
+    if [[ -f "$folder/manifest.json" && -f "$stamp" && "$(< "$stamp")" == "$inputs" ]]; then
+        say "artifact: ${folder#"$ROOT"/} is up to date"
         return
     fi
-    say "compiling to ${DEMO_ARTIFACT#"$ROOT"/} (half a minute)"
+    say "compiling to ${folder#"$ROOT"/} for $targets (about a minute)"
     rm -f "$stamp"
-    "$VENV/bin/ferry" compile "$MODEL" -o "$DEMO_ARTIFACT" --quant q4f16 --head q8f16 --target cpu
+    "$VENV/bin/ferry" compile "$MODEL" -o "$folder" --quant q4f16 --head q8f16 --target "$targets"
     printf '%s\n' "$inputs" > "$stamp"
 }
 

@@ -6,6 +6,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 cd "$ROOT"
 ensure_environment dev
 ensure_vulkan
+ensure_disassembler
 
 say "ruff check"
 "$VENV/bin/python" -m ruff check .
@@ -15,9 +16,9 @@ say "mypy"
 "$VENV/bin/python" -m mypy
 
 ensure_model
-ensure_demo_artifact
+ensure_test_artifact
 export FERRY_TEST_GGUF="$MODEL"
-export FERRY_TEST_ARTIFACT="$DEMO_ARTIFACT"
+export FERRY_TEST_ARTIFACT="$TEST_ARTIFACT"
 
 say "pytest (the reason of every skip is listed at the end)"
 "$VENV/bin/python" -m pytest -n 2 -rs "$@"

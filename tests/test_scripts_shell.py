@@ -106,13 +106,14 @@ def test_an_artifact_is_compiled_again_only_when_its_inputs_change(tmp_path: Pat
     )
     ferry.chmod(0o755)
 
-    def ensure() -> str:
-        code = "MODEL=$ROOT/model.gguf; ensure_demo_artifact"
+    def ensure(kind: str = "demo") -> str:
+        code = f"MODEL=$ROOT/model.gguf; ensure_{kind}_artifact"
         done = bash(code, scripts=tmp_path / "scripts", FERRY_VENV=str(tmp_path / ".venv"))
         assert done.returncode == 0, done.stderr
         return "compiled" if "compiling" in done.stdout else "kept"
 
     assert [ensure(), ensure()] == ["compiled", "kept"]
+    assert [ensure("test"), ensure("test"), ensure()] == ["compiled", "kept", "kept"]
     source.write_text("two")
     assert [ensure(), ensure()] == ["compiled", "kept"]
     (tmp_path / "dist" / "smollm2-135m-q4f16" / "manifest.json").unlink()

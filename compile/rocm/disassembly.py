@@ -19,12 +19,25 @@ _CANDIDATES = (
     *("llvm-objdump-22", "llvm-objdump-21", "llvm-objdump-20", "llvm-objdump-19"),
     *("/opt/rocm/llvm/bin/llvm-objdump", "/opt/rocm/lib/llvm/bin/llvm-objdump", "llvm-objdump"),
 )
-_SECONDS = 60
+_SECONDS, _OLDEST = 60, 19
 
 
 def find_disassembler() -> str | None:
-    """Return the path of an llvm-objdump, None when there is none."""
-    return next((path for name in _CANDIDATES if (path := shutil.which(name))), None)
+    """Return the path of an llvm-objdump of LLVM 19 or newer, None when there is none."""
+    found = (path for name in _CANDIDATES if (path := shutil.which(name)))
+    return next((path for path in found if _release(path) >= _OLDEST), None)
+
+
+def _release(path: str) -> int:
+    """Return LLVM's major version, 0 where the program does not tell."""
+    try:
+        done = subprocess.run(
+            [path, "--version"], capture_output=True, text=True, timeout=_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    match = re.search(r"LLVM version (\d+)", done.stdout)
+    return int(match[1]) if match is not None else 0
 
 
 def disassemble(code: bytes, arch: Architecture, disassembler: str) -> Mapping[str, list[str]]:
