@@ -69,7 +69,6 @@ class Op(IntEnum):
     S_DIV = 135
     F_DIV = 136
     U_MOD = 137
-    F_REM = 140
     IS_NAN = 156
     IS_INF = 157
     LOGICAL_EQUAL = 164
@@ -106,7 +105,6 @@ class Op(IntEnum):
     BIT_FIELD_U_EXTRACT = 203
     BIT_COUNT = 205
     CONTROL_BARRIER = 224
-    ATOMIC_LOAD = 227
     ATOMIC_COMPARE_EXCHANGE = 230
     ATOMIC_I_ADD = 234
     ATOMIC_AND = 240
@@ -123,8 +121,6 @@ class Op(IntEnum):
     GROUP_NON_UNIFORM_BALLOT = 339
     GROUP_NON_UNIFORM_SHUFFLE = 345
     GROUP_NON_UNIFORM_SHUFFLE_XOR = 346
-    GROUP_NON_UNIFORM_SHUFFLE_UP = 347
-    GROUP_NON_UNIFORM_SHUFFLE_DOWN = 348
     GROUP_NON_UNIFORM_I_ADD = 349
     GROUP_NON_UNIFORM_F_ADD = 350
     GROUP_NON_UNIFORM_S_MAX = 356
@@ -188,9 +184,6 @@ class Capability(IntEnum):
     GROUP_NON_UNIFORM_CLUSTERED = 67
     STORAGE_BUFFER_16BIT_ACCESS = 4433
     STORAGE_BUFFER_8BIT_ACCESS = 4448
-    DENORM_PRESERVE = 4464
-    SIGNED_ZERO_INF_NAN_PRESERVE = 4466
-    ROUNDING_MODE_RTE = 4467
     VULKAN_MEMORY_MODEL = 5345
     VULKAN_MEMORY_MODEL_DEVICE_SCOPE = 5346
     PHYSICAL_STORAGE_BUFFER_ADDRESSES = 5347
@@ -213,7 +206,6 @@ class Decoration(IntEnum):
     """What is said of an id."""
 
     BLOCK = 2
-    ARRAY_STRIDE = 6
     BUILT_IN = 11
     NON_WRITABLE = 24
     OFFSET = 35
@@ -242,8 +234,6 @@ class Semantics(IntEnum):
 
     RELAXED = 0
     ACQUIRE_RELEASE = 0x8
-    UNIFORM_MEMORY = 0x40
-    SUBGROUP_MEMORY = 0x80
     WORKGROUP_MEMORY = 0x100
     MAKE_AVAILABLE = 0x2000
     MAKE_VISIBLE = 0x4000
@@ -267,9 +257,6 @@ class ExecutionMode(IntEnum):
     """Properties of the entry point."""
 
     LOCAL_SIZE = 17
-    DENORM_PRESERVE = 4459
-    SIGNED_ZERO_INF_NAN_PRESERVE = 4461
-    ROUNDING_MODE_RTE = 4462
 
 
 class LoopControl(IntEnum):
@@ -277,7 +264,6 @@ class LoopControl(IntEnum):
 
     NONE = 0
     UNROLL = 1
-    DONT_UNROLL = 2
 
 
 # Addressing model, memory models, execution model, function control, packed vector format.

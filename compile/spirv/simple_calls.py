@@ -13,6 +13,8 @@ from ferrylm.compile.spirv.packing import reinterpret
 from ferrylm.compile.spirv.values import BOOL, FLOAT32, INT32, UINT32, UINT64, Value
 from ferrylm.compile.spirv.writer import Handler, Writer
 
+_ONE_TYPE = frozenset(Glsl) - {Glsl.PACK_HALF_2X16, Glsl.UNPACK_HALF_2X16, Glsl.FIND_U_MSB}
+
 
 def _if_then_else(writer: Writer, call: Call) -> Value:
     condition, true, false = call.arguments
@@ -143,6 +145,18 @@ def _undefined(writer: Writer, call: Call) -> Value:
     return writer.constant(scalar, 0, lanes)
 
 
+def _extended_instruction(writer: Writer, call: Call) -> Value:
+    """Handle call_spirv_pure_glsl450 (number, operands): instructions of operands of one type."""
+    number = call.number(writer, 0)
+    values = [writer.evaluate(argument) for argument in call.arguments[1:]]
+    scalar = writer.type_of(call.node)[0]
+    same = all(value.scalar == scalar for value in values)
+    supported = scalar.bits < 64 and not writer.widened(scalar)
+    if number not in _ONE_TYPE or not same or not supported:
+        writer.refuse(f"the extended instruction {number} of GLSL.std.450 on {scalar.name}")
+    return writer.map_glsl(number, scalar, *values)
+
+
 def _is_null(writer: Writer, call: Call) -> Value:
     (value,) = call.values(writer, 1)
     return writer.map(Op.I_EQUAL, BOOL, value, writer.constant(UINT64, 0))
@@ -177,4 +191,5 @@ OPERATIONS: Mapping[str, Handler] = {
     "tirx.large_uint_imm": _large_unsigned,
     "tirx.undef": _undefined,
     "tirx.isnullptr": _is_null,
+    "tirx.call_spirv_pure_glsl450": _extended_instruction,
 }

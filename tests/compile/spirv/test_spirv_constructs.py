@@ -292,3 +292,17 @@ def test_sums_are_rounded_as_they_are_written(vulkan: Any) -> None:
     found = answers(vulkan, scripts.sums_kept, a, b, np.zeros(2 * COUNT, np.float32))
     np.testing.assert_array_equal(found[:COUNT], (a + b) - a)
     np.testing.assert_array_equal(found[COUNT:], np.rint(a))
+
+
+def test_elements_of_buffers_may_be_vectors(vulkan: Any) -> None:
+    a = numbers("float32", 4 * COUNT).reshape(COUNT, 4)
+    found = answers(vulkan, scripts.vector_buffers(), a, np.zeros_like(a))
+    np.testing.assert_array_equal(found, 2 * a.reshape(-1, 2, 4)[:, ::-1].reshape(COUNT, 4))
+
+
+def test_extended_instructions_by_number(vulkan: Any) -> None:
+    a = numbers("float32")
+    floor = 8
+    np.testing.assert_array_equal(
+        answers(vulkan, scripts.by_number(floor), a, np.zeros_like(a)), np.floor(a)
+    )

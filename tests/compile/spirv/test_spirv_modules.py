@@ -40,9 +40,22 @@ def copying(dtype: str, lanes: int) -> Any:
 @pytest.mark.parametrize(("dtype", "lanes"), [("float32", 4), ("float16", 8), ("int8", 16)])
 def test_sixteen_bytes_are_one_load_and_one_store(dtype: str, lanes: int) -> None:
     entry, module = build(copying(dtype, lanes), FULL).kernel()
-    accesses = [words for op, words in instructions(module) if op in (61, 62) and 2 in words[2:-1]]
-    assert [words[-1] for words in accesses] == [16, 16]
+    accesses = [
+        words[-1]
+        for op, words in instructions(module)
+        if (op, len(words)) in ((61, 5), (62, 4)) and words[-2] == 2  # with Aligned
+    ]
+    assert accesses == [16, 16]
     assert "storageBuffer8BitAccess" not in entry["requires"]
+
+
+@pytest.mark.parametrize(
+    ("first", "alignment"), [(0, 16), (1, 4), (2, 8), (3, 4), (4, 16)], ids=str
+)
+def test_no_more_alignment_is_claimed_than_an_index_has(first: int, alignment: int) -> None:
+    module = build(scripts.strided("float32", 4, 1, first), FULL).kernel()[1]
+    (loads,) = [w for op, w in instructions(module) if op == 61 and len(w) == 5 and w[3] == 2]
+    assert loads[-1] == alignment
 
 
 def test_an_index_is_added_to_the_address_once() -> None:

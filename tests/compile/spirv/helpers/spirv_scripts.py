@@ -447,3 +447,29 @@ def asserting(o: T.Buffer((COUNT,), "int32")):
     for t in T.thread_binding(COUNT, thread="threadIdx.x"):
         assert o[t] < 7, "too large"
         o[t] = t
+
+
+def vector_buffers() -> Any:
+    """Return (input, output): vectors as elements of buffers, a thread's own among them."""
+
+    @T.prim_func(s_tir=True)
+    def func(a: T.Buffer((COUNT, 4), "float32"), o: T.Buffer((COUNT, 4), "float32")):
+        for t in T.thread_binding(COUNT // 2, thread="threadIdx.x"):
+            mine = T.alloc_buffer((2,), "float32x4", scope="local")
+            for i in T.serial(2):
+                mine[i] = a[t * 2 + i, T.ramp(0, 1, 4)]
+            for i in T.serial(2):
+                o[t * 2 + i, T.ramp(0, 1, 4)] = mine[1 - i] * T.Broadcast(T.float32(2), 4)
+
+    return func
+
+
+def by_number(number: int) -> Any:
+    """Return (input, output): an extended instruction that is named by its number."""
+
+    @T.prim_func(s_tir=True)
+    def func(a: T.Buffer((COUNT,), "float32"), o: T.Buffer((COUNT,), "float32")):
+        for t in T.thread_binding(COUNT, thread="threadIdx.x"):
+            o[t] = T.call_intrin("float32", "tirx.call_spirv_pure_glsl450", T.uint32(number), a[t])
+
+    return func
