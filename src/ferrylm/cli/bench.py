@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from ferrylm.cli.bench_plan import BenchTest, parse_numbers, plan_tests
 from ferrylm.cli.options import artifact_argument, device_option, target_option
@@ -86,12 +87,31 @@ class BenchRequest:
     help="Form of the result; --json means json.",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the random tokens.")
+@click.option(
+    "--kernels",
+    is_flag=True,
+    help="Time every kernel of a decode step and of one chunk of a prompt instead, behind -d "
+    "tokens (128 unless given).",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 4096),
+    default=1,
+    show_default=True,
+    help="With --kernels: sequences of the decode step.",
+)
+@click.option(
+    "--bandwidth",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="GB/S",
+    help="With --kernels: the device's bandwidth, instead of measuring it by a copy.",
+)
 @device_option
 @target_option
 @common_options
-@click.pass_obj
+@click.pass_context
 def bench(
-    output: Output,
+    context: click.Context,
     artifact: Path,
     n_prompt: str,
     n_gen: str,
@@ -100,6 +120,9 @@ def bench(
     threads: str | None,
     form: str,
     seed: int,
+    kernels: bool,
+    batch: int,
+    bandwidth: float | None,
     device: str,
     target: str | None,
 ) -> None:
@@ -109,12 +132,31 @@ def bench(
     measured. The table is llama-bench's, with the median, the memory read per second and its
     share of this machine's measured bandwidth.
     """
-    tests = plan_tests(
-        parse_numbers(n_prompt, smallest=0, option="--n-prompt"),
-        parse_numbers(n_gen, smallest=0, option="--n-gen"),
-        parse_numbers(n_depth, smallest=0, option="--n-depth"),
-    )
+    output: Output = context.obj
+    prompts = parse_numbers(n_prompt, smallest=0, option="--n-prompt")
+    generations = parse_numbers(n_gen, smallest=0, option="--n-gen")
+    depths = parse_numbers(n_depth, smallest=0, option="--n-depth")
     counts = parse_numbers(threads, smallest=1, option="--threads") if threads else [None]
+    if kernels:
+        from ferrylm.cli import bench_kernels
+
+        given = context.get_parameter_source("n_depth") is not ParameterSource.DEFAULT
+        asked = bench_kernels.KernelRequest(
+            artifact,
+            prompt_tokens=max(prompts),
+            decode=any(generations),
+            depths=tuple(depths) if given else (bench_kernels.DEFAULT_DEPTH,),
+            batch=batch,
+            threads=counts[0],
+            repetitions=repetitions,
+            device=device,
+            target=target,
+            bandwidth_gb_s=bandwidth,
+        )
+        found = bench_kernels.measure_kernels(asked, output)
+        bench_kernels.write_kernels(found, "json" if output.as_json else form, output)
+        return
+    tests = plan_tests(prompts, generations, depths)
     request = BenchRequest(
         artifact, tuple(tests), tuple(counts), repetitions, device, target, seed
     )  # fmt: skip

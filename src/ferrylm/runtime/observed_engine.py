@@ -1,0 +1,80 @@
+"""Open an engine whose kernels can be timed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ferrylm.errors import MemoryLimitError, UsageError
+from ferrylm.runtime.artifact import Artifact
+from ferrylm.runtime.backends import open_backend
+from ferrylm.runtime.device_bandwidth import DeviceBandwidth, measure_device_bandwidth
+from ferrylm.runtime.engine import Engine
+from ferrylm.runtime.engine_plan import EnginePlan, plan_engine
+from ferrylm.runtime.kernel_times import KernelTimer
+from ferrylm.runtime.kernel_traffic import Tables
+from ferrylm.runtime.machine import choose_here
+from ferrylm.runtime.observed_backend import ObservedBackend
+from ferrylm.runtime.progress import ProgressCallback, ignore_progress
+
+
+@dataclass(frozen=True)
+class ObservedEngine:
+    """An engine, what it was planned to be, and the timer of its kernels."""
+
+    engine: Engine
+    plan: EnginePlan
+    timer: KernelTimer
+    bandwidth: DeviceBandwidth | None
+    bandwidth_problem: str | None  # why it could not be measured
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self.engine.close()
+
+
+def open_observed_engine(
+    artifact: Artifact,
+    *,
+    device: str,
+    target: str | None,
+    threads: int | None,
+    context_length: int,
+    max_sequences: int,
+    progress: ProgressCallback = ignore_progress,
+) -> ObservedEngine:
+    """Measure the device's bandwidth and load the model.
+
+    Raises what `open_engine` raises, and UsageError for a batch that has no decode function.
+    """
+    selection, machine = choose_here(artifact.manifest, device=device, target=target)
+    batches = selection.library.decode_batches
+    if max_sequences not in batches:
+        raise UsageError(
+            f"a batch of {max_sequences}",
+            wanted=f"one that {selection.library.target} has a decode function for: "
+            + ", ".join(map(str, batches)),
+            fix="choose one of them",
+        )
+    plan = plan_engine(
+        artifact.manifest,
+        selection,
+        machine.host,
+        threads=threads,
+        context_length=context_length,
+        page_size=None,
+        max_sequences=max_sequences,
+    )
+    artifact.verify_before_use()
+    backend = ObservedBackend(open_backend(selection.device, plan.threads))
+    bandwidth, problem = None, None
+    try:
+        bandwidth = measure_device_bandwidth(backend.below, plan.threads)
+    except MemoryLimitError as error:
+        problem = str(error)
+    engine = Engine(artifact, plan, backend.as_backend(), progress)
+    model = artifact.manifest.model
+    tables = Tables.of(model, plan.library, plan.pages, plan.page_size, plan.context)
+    timer = KernelTimer(engine, backend, tables)
+    if bandwidth is not None and bandwidth.copied is not None:
+        timer.keep_busy_with(*bandwidth.copied, bandwidth.copy_seconds)
+    return ObservedEngine(engine, plan, timer, bandwidth, problem)
