@@ -22,6 +22,7 @@ from ferrylm.cli.failures import report_failure
 from ferrylm.cli.hints import fix_for
 from ferrylm.cli.inspect import inspect_verb
 from ferrylm.cli.output import Output
+from ferrylm.cli.report import report
 from ferrylm.cli.run import run
 from ferrylm.cli.verify import verify
 from ferrylm.cli.version import show_version
@@ -32,6 +33,7 @@ VERBS: dict[str, click.Command] = {
     "run": run,
     "chat": chat,
     "bench": bench,
+    "report": report,
     "verify": verify,
     "inspect": inspect_verb,
     "bundle": bundle,

@@ -16,7 +16,8 @@ from ferrylm.runtime.strict_json import JsonValue, loads
 
 FORMAT, VERSION = "ferrylm-kernel-times", 1
 _FIX = "write the file again with ferry bench --kernels --json"
-_MAX_BYTES = 64 << 20
+_MAX_BYTES = 16 << 20
+_MOST_LAUNCHES = 100_000
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,10 @@ def _problems(found: Measurement) -> Iterable[str]:
     for step in found.steps:
         if not step.launch_us or len(step.launch_us) != len(step.launch_kernels):
             yield f"{step.name!a} with {len(step.launch_us)} times of launches"
+        elif len(step.launch_us) > _MOST_LAUNCHES:
+            yield f"{step.name!a} with more than {_MOST_LAUNCHES} launches"
+        elif min(step.sequences, step.rows) < 1:
+            yield f"{step.name!a} without a token"
         elif min(step.launch_us) < 0 or step.step_us <= 0:
             yield f"{step.name!a} with a time below 0"
         elif not all(0 <= index < len(step.kernels) for index in step.launch_kernels):
