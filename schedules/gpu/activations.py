@@ -17,7 +17,7 @@ from typing import Any
 from tvm.script import tirx as T
 
 from ferrylm.schedules.cpu.rows import Rows
-from ferrylm.schedules.gpu.layout import GROUP, RADIX, groups, padded
+from ferrylm.schedules.gpu.layout import GROUP, RADIX, ActivationLayout, groups, padded
 from ferrylm.schedules.gpu.operations import clustered_add, clustered_max, subgroup_add
 from ferrylm.schedules.gpu.signature import without
 
@@ -36,7 +36,7 @@ def _packed(values: Any) -> Any:
 
 
 @T.inline
-def quantize_columns(values, squares, m, chunk, stored, codes, terms, parts):  # noqa: D103
+def quantize_columns(values, squares, m, chunk, stored, codes, terms, layout):  # noqa: D103
     # Magnitudes as bits: they order as floats do, with infinity and then NaN above all numbers, so
     # that a value that is not finite reaches the scale. A comparison of floats would drop NaN.
     # All lanes of a subgroup take part; those that are not `stored` have zeros.
@@ -53,47 +53,52 @@ def quantize_columns(values, squares, m, chunk, stored, codes, terms, parts):  #
     largest[0] = clustered_max(largest[0], LANES)
     factor[0] = T.reinterpret(largest[0], dtype="float32")
     # A group of zeros has scale 0; the guard keeps its codes 0 instead of NaN.
-    factor[1] = T.float32(LARGEST[parts]) / T.max(factor[0], T.float32(1e-30))
+    factor[1] = T.float32(LARGEST[layout.parts]) / T.max(factor[0], T.float32(1e-30))
     for j in T.unroll(COLUMNS):
         rounded[j] = T.cast(T.nearbyint(values[j] * factor[1]), "int32")
-    if parts == 2:
+    if layout.parts == 2:
         for j in T.unroll(COLUMNS):
             high[j] = T.cast(
                 T.nearbyint(T.cast(rounded[j], "float32") * T.float32(1 / RADIX)), "int32"
             )
         if stored:
-            codes[m, chunk % LANES // 4, chunk // LANES, chunk % 4] = _packed(high)
+            codes[layout.code(m, chunk % LANES // 4, chunk // LANES, chunk % 4)] = _packed(high)
         for j in T.unroll(COLUMNS):
             high[j] = rounded[j] - high[j] * RADIX
         if stored:
-            codes[m, 2 + chunk % LANES // 4, chunk // LANES, chunk % 4] = _packed(high)
+            codes[layout.code(m, 2 + chunk % LANES // 4, chunk // LANES, chunk % 4)] = _packed(high)
     else:
         if stored:
-            codes[m, chunk % LANES // 4, chunk // LANES, chunk % 4] = _packed(rounded)
+            codes[layout.code(m, chunk % LANES // 4, chunk // LANES, chunk % 4)] = _packed(rounded)
     largest[0] = clustered_add(rounded[0] + rounded[1] + rounded[2] + rounded[3], LANES)
     squares[0] = clustered_add(squares[0], LANES)
     if stored and chunk % LANES == 0:
-        terms[m, chunk // LANES, 0] = T.reinterpret(
-            factor[0] * T.float32(1 / LARGEST[parts]), dtype="uint32"
+        terms[layout.term(m, chunk // LANES, 0)] = T.reinterpret(
+            factor[0] * T.float32(1 / LARGEST[layout.parts]), dtype="uint32"
         )
-        terms[m, chunk // LANES, 1] = T.reinterpret(largest[0], dtype="uint32")
-        terms[m, chunk // LANES, 2] = T.reinterpret(squares[0], dtype="uint32")
-        terms[m, chunk // LANES, 3] = T.uint32(0)
+        terms[layout.term(m, chunk // LANES, 1)] = T.reinterpret(largest[0], dtype="uint32")
+        terms[layout.term(m, chunk // LANES, 2)] = T.reinterpret(squares[0], dtype="uint32")
+        terms[layout.term(m, chunk // LANES, 3)] = T.uint32(0)
+
+
+def rows_of(rows: Rows, layout: ActivationLayout) -> Any:
+    """Return the number of rows as a kernel with quantized activations wants it."""
+    return rows.extent if layout.tiled else rows.symbol()
 
 
 def quantize(
-    rows: Rows, width: int, parts: int, threads: int, subgroup: int, *, gained: bool
+    rows: Rows, layout: ActivationLayout, threads: int, subgroup: int, *, gained: bool
 ) -> Any:
     """Return the PrimFunc (x, [gain], codes, terms)."""
-    extent, wide, g = rows.symbol(), padded(width), groups(width)
-    chunks = g * LANES
+    extent, width = rows_of(rows, layout), layout.columns
+    wide, chunks = padded(width), groups(width) * LANES
 
     @T.prim_func(s_tir=True, private=True)
     def func(px: T.handle, gain: T.Buffer((width,), "float32"), pcodes: T.handle, pterms: T.handle):
         T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": subgroup})
         x = T.match_buffer(px, (extent, wide), "float32")
-        codes = T.match_buffer(pcodes, (extent, 2 * parts, g, 4), "uint32")
-        terms = T.match_buffer(pterms, (extent, g, 4), "uint32")
+        codes = T.match_buffer(pcodes, layout.codes_shape(extent), "uint32")
+        terms = T.match_buffer(pterms, layout.terms_shape(extent), "uint32")
         for m in T.thread_binding(extent, thread="blockIdx.y"):
             for block in T.thread_binding((chunks + threads - 1) // threads, thread="blockIdx.x"):
                 for thread in T.thread_binding(threads, thread="threadIdx.x"):
@@ -108,7 +113,9 @@ def quantize(
                             squares[0] = squares[0] + values[j] * values[j]
                             if gained:
                                 values[j] = values[j] * gain[chunk * COLUMNS + j]
-                    quantize_columns(values, squares, m, chunk, chunk < chunks, codes, terms, parts)
+                    quantize_columns(
+                        values, squares, m, chunk, chunk < chunks, codes, terms, layout
+                    )
 
     return func if gained else without(func, ["gain"])
 

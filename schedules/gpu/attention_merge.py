@@ -17,7 +17,7 @@ from tvm.script import tirx as T
 from ferrylm.schedules.gpu.activations import COLUMNS, LANES, quantize_columns
 from ferrylm.schedules.gpu.attention_blocks import MASKED
 from ferrylm.schedules.gpu.attention_plan import AttentionPlan
-from ferrylm.schedules.gpu.layout import GROUP, groups, padded
+from ferrylm.schedules.gpu.layout import GROUP, ActivationLayout, groups, padded
 from ferrylm.schedules.gpu.signature import without
 
 STRIPES = 16
@@ -71,10 +71,10 @@ def join_stripes(merged, shared, lane, count):  # noqa: D103
         merged[j] = sums[2] / T.max(sums[1], T.float32(1e-30))
 
 
-def merge_attention(batch: int, plan: AttentionPlan, parts: int = 0) -> Any:
+def merge_attention(batch: int, plan: AttentionPlan, layout: ActivationLayout | None = None) -> Any:
     """Return the PrimFunc (partial, positions, out or codes and terms).
 
-    out is float32; with `parts` it is quantized to codes and terms instead. The number of chunks
+    out is float32; with a `layout` it is quantized to codes and terms instead. The number of chunks
     of the partial results is a size variable of its own.
     """
     shape, head_dim, kv_heads, heads = (
@@ -85,6 +85,8 @@ def merge_attention(batch: int, plan: AttentionPlan, parts: int = 0) -> Any:
     )
     outputs = shape.num_heads * head_dim
     width, g = padded(outputs), groups(outputs)
+    prepared = layout is not None
+    stored = layout or ActivationLayout(outputs, 1)
     threads = max(plan.subgroup, LANES * STRIPES)
 
     @T.prim_func(s_tir=True, private=True)
@@ -99,8 +101,8 @@ def merge_attention(batch: int, plan: AttentionPlan, parts: int = 0) -> Any:
         )
         positions = T.match_buffer(ppositions, (batch,), "int32")
         out = T.match_buffer(pout, (batch, width), "float32")
-        codes = T.match_buffer(pcodes, (batch, 2 * max(parts, 1), g, 4), "uint32")
-        terms = T.match_buffer(pterms, (batch, g, 4), "uint32")
+        codes = T.match_buffer(pcodes, stored.codes_shape(batch), "uint32")
+        terms = T.match_buffer(pterms, stored.terms_shape(batch), "uint32")
         for m in T.thread_binding(batch, thread="blockIdx.y"):
             for group in T.thread_binding(g, thread="blockIdx.x"):
                 for thread in T.thread_binding(threads, thread="threadIdx.x"):
@@ -121,14 +123,14 @@ def merge_attention(batch: int, plan: AttentionPlan, parts: int = 0) -> Any:
                         for j in T.unroll(COLUMNS):
                             if group * GROUP + thread % LANES * COLUMNS + j >= outputs:
                                 merged[j] = T.float32(0)
-                        if parts > 0:
+                        if prepared:
                             quantize_columns(
                                 merged, squares, m, group * LANES + thread % LANES,
-                                thread < LANES, codes, terms, parts,
+                                thread < LANES, codes, terms, stored,
                             )  # fmt: skip
                         else:
                             if thread < LANES:
                                 for j in T.unroll(COLUMNS):
                                     out[m, group * GROUP + thread * COLUMNS + j] = merged[j]
 
-    return without(func, ["out"] if parts else ["codes", "terms"])
+    return without(func, ["out"] if prepared else ["codes", "terms"])

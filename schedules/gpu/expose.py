@@ -15,8 +15,8 @@ from typing import Any
 from tvm.script import tirx as T
 
 from ferrylm.schedules.cpu.rows import Rows
-from ferrylm.schedules.gpu.activations import COLUMNS, LANES
-from ferrylm.schedules.gpu.layout import RADIX, groups, padded
+from ferrylm.schedules.gpu.activations import COLUMNS, LANES, rows_of
+from ferrylm.schedules.gpu.layout import RADIX, ActivationLayout, groups, padded
 from ferrylm.schedules.gpu.operations import clustered_add
 from ferrylm.schedules.gpu.signature import without
 
@@ -29,10 +29,10 @@ def _byte(word: Any, j: int) -> Any:
     return T.shift_right(T.shift_left(T.reinterpret(word, dtype="int32"), 24 - 8 * j), 24)
 
 
-def expose(rows: Rows, width: int, parts: int, threads: int, subgroup: int, *, kept: bool) -> Any:
+def expose(rows: Rows, layout: ActivationLayout, threads: int, subgroup: int, *, kept: bool) -> Any:
     """Return the PrimFunc (codes, terms, [x, gain], out)."""
-    extent, wide, g = rows.symbol(), padded(width), groups(width)
-    chunks = g * LANES
+    extent, width, parts = rows_of(rows, layout), layout.columns, layout.parts
+    wide, chunks = padded(width), groups(width) * LANES
 
     @T.prim_func(s_tir=True, private=True)
     def func(
@@ -40,8 +40,8 @@ def expose(rows: Rows, width: int, parts: int, threads: int, subgroup: int, *, k
         pout: T.handle,
     ):  # fmt: skip
         T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": subgroup})
-        codes = T.match_buffer(pcodes, (extent, 2 * parts, g, 4), "uint32")
-        terms = T.match_buffer(pterms, (extent, g, 4), "uint32")
+        codes = T.match_buffer(pcodes, layout.codes_shape(extent), "uint32")
+        terms = T.match_buffer(pterms, layout.terms_shape(extent), "uint32")
         x = T.match_buffer(px, (extent, wide), "float32")
         out = T.match_buffer(pout, (extent, wide), "float32")
         for m in T.thread_binding(extent, thread="blockIdx.y"):
@@ -54,18 +54,25 @@ def expose(rows: Rows, width: int, parts: int, threads: int, subgroup: int, *, k
                     chunk = T.meta_var(T.min(block * threads + thread, chunks - 1))
                     for j in T.unroll(COLUMNS):
                         values[j] = _byte(
-                            codes[m, chunk % LANES // 4, chunk // LANES, chunk % 4], j
+                            codes[layout.code(m, chunk % LANES // 4, chunk // LANES, chunk % 4)], j
                         )
                         if parts == 2:
                             values[j] = values[j] * RADIX + _byte(
-                                codes[m, 2 + chunk % LANES // 4, chunk // LANES, chunk % 4], j
+                                codes[
+                                    layout.code(
+                                        m, 2 + chunk % LANES // 4, chunk // LANES, chunk % 4
+                                    )
+                                ],
+                                j,
                             )
-                    scale[0] = T.reinterpret(terms[m, chunk // LANES, 0], dtype="float32")
+                    scale[0] = T.reinterpret(
+                        terms[layout.term(m, chunk // LANES, 0)], dtype="float32"
+                    )
                     wrong[0] = 0
                     if kept:
                         for j in T.unroll(COLUMNS):
                             kept_x[j] = x[m, chunk * COLUMNS + j]
-                        compare(kept_x, values, scale, terms, gain, wrong, m, chunk, width)
+                        compare(kept_x, values, scale, terms, gain, wrong, m, chunk, layout)
                     else:
                         for j in T.unroll(COLUMNS):
                             kept_x[j] = T.cast(values[j], "float32") * scale[0]
@@ -81,14 +88,14 @@ def expose(rows: Rows, width: int, parts: int, threads: int, subgroup: int, *, k
 
 
 @T.inline
-def compare(x, values, scale, terms, gain, wrong, m, chunk, width):  # noqa: D103
+def compare(x, values, scale, terms, gain, wrong, m, chunk, layout):  # noqa: D103
     sums = T.alloc_buffer((1,), "int32", scope="local")
     squares = T.alloc_buffer((2,), "float32", scope="local")
     sums[0] = 0
     squares[0] = T.float32(0)
     for j in T.unroll(COLUMNS):
         sums[0] = sums[0] + values[j]
-        if chunk * COLUMNS + j < width:
+        if chunk * COLUMNS + j < layout.columns:
             squares[0] = squares[0] + x[j] * x[j]
             squares[1] = x[j] * gain[chunk * COLUMNS + j]
             if T.abs(T.cast(values[j], "float32") * scale[0] - squares[1]) > (
@@ -100,8 +107,8 @@ def compare(x, values, scale, terms, gain, wrong, m, chunk, width):  # noqa: D10
                 wrong[0] = 1
     sums[0] = clustered_add(sums[0], LANES)
     squares[0] = clustered_add(squares[0], LANES)
-    squares[1] = T.reinterpret(terms[m, chunk // LANES, 2], dtype="float32")
-    if sums[0] != T.reinterpret(terms[m, chunk // LANES, 1], dtype="int32"):
+    squares[1] = T.reinterpret(terms[layout.term(m, chunk // LANES, 2)], dtype="float32")
+    if sums[0] != T.reinterpret(terms[layout.term(m, chunk // LANES, 1)], dtype="int32"):
         wrong[0] = 1
     if T.abs(squares[0] - squares[1]) > T.float32(ADDITION) * squares[0]:
         wrong[0] = 1

@@ -19,7 +19,7 @@ from ferrylm.schedules.gpu import activations, attention, embedding, rope
 from ferrylm.schedules.gpu import expose as exposing
 from ferrylm.schedules.gpu.attention_merge import merge_attention
 from ferrylm.schedules.gpu.attention_plan import BLOCK, AttentionPlan, queries_that_fit
-from ferrylm.schedules.gpu.layout import WeightFormat, groups, padded
+from ferrylm.schedules.gpu.layout import ActivationLayout, WeightFormat, padded
 from ferrylm.schedules.gpu.matmul_matrix import matrix_matmul
 from ferrylm.schedules.gpu.matvec import Product, matvec
 from ferrylm.schedules.gpu.overlap import LAUNCH_PARAMS, overlapped
@@ -120,11 +120,12 @@ class GpuKernels:
             threads = row_threads(self.profile, width)
             make = lambda: activations.norm(rows, width, threads, self.profile.subgroup, eps)  # noqa: E731
             normed = self._call(rows, f"norm_{width}", make, [plain(x), gain], out)
-            return self._matvec(rows, Product(rows, fmt, epilogue), [normed], weight)
+            product = Product(rows, fmt, epilogue)
+            return self._matvec(rows, normed.shape[0], product, [normed], weight)
         prepared = self._prepare(rows, x, gain, width)
         parts = self._parts if epilogue == "swiglu" else 0
-        product = Product(rows, fmt, epilogue, eps, parts)
-        return self._matvec(rows, product, [prepared.codes, prepared.terms], weight)
+        product = Product(rows, fmt, epilogue, eps, parts, tiled=self._tiled(rows))
+        return self._matvec(rows, prepared.m, product, [prepared.codes, prepared.terms], weight)
 
     def linear(
         self,
@@ -138,14 +139,16 @@ class GpuKernels:
 
         `next_gain` is the gain of the norm that comes next; with it the result may be Prepared.
         """
-        fmt, m = weight.fmt, plain(residual)
+        fmt, added = weight.fmt, plain(residual)
+        m = added.shape[0]
         if not fmt.integer:
-            return self._matvec(rows, Product(rows, fmt, "residual"), [plain(x)], weight, [m])
+            product = Product(rows, fmt, "residual")
+            return self._matvec(rows, m, product, [plain(x)], weight, [added])
         prepared = self._prepare(rows, x, None, fmt.columns)
         parts = 0 if next_gain is None else self._parts
-        product = Product(rows, fmt, "residual", None, parts, gained=parts > 0)
+        product = Product(rows, fmt, "residual", None, parts, parts > 0, self._tiled(rows))
         inputs = [prepared.codes, prepared.terms]
-        return self._matvec(rows, product, inputs, weight, [m], next_gain)
+        return self._matvec(rows, m, product, inputs, weight, [added], next_gain)
 
     def _prepare(self, rows: Rows, x: Any, gain: Tensor | None, width: int) -> Prepared:
         """Return x quantized for a product, by a kernel of its own unless its maker did it."""
@@ -154,43 +157,50 @@ class GpuKernels:
                 raise ValueError("activations were prepared for another norm")
             return x
         threads, subgroup = row_threads(self.profile, width), self.profile.subgroup
-        gained = gain is not None
+        gained, layout = gain is not None, self._layout(rows, width)
 
         def make() -> Any:
-            return activations.quantize(rows, width, self._parts, threads, subgroup, gained=gained)
+            return activations.quantize(rows, layout, threads, subgroup, gained=gained)
 
         name = f"quantize_{'gained_' if gained else ''}{width}"
         args = [x] if gain is None else [x, gain]
-        found = self._call(rows, name, make, args, self._quantized(x.shape[0], width))
-        return Prepared(found[0], found[1], x, gain)
+        found = self._call(rows, name, make, args, self._quantized(rows, x.shape[0], width))
+        return Prepared(found[0], found[1], x.shape[0], width, x, gain)
 
-    def _quantized(self, m: Any, width: int) -> list[Tensor]:
-        return [
-            nn.Tensor.placeholder((m, 2 * self._parts, groups(width), 4), "uint32"),
-            nn.Tensor.placeholder((m, groups(width), 4), "uint32"),
-        ]
+    def _tiled(self, rows: Rows) -> bool:
+        """Return whether quantized rows are for matrix units."""
+        return on_matrix_units(self.profile, rows) and self._parts > 0
+
+    def _layout(self, rows: Rows, width: int) -> ActivationLayout:
+        return ActivationLayout(width, self._parts, self._tiled(rows))
+
+    def _quantized(self, rows: Rows, m: Any, width: int) -> list[Tensor]:
+        layout = self._layout(rows, width)
+        shapes = (layout.codes_shape(m), layout.terms_shape(m))
+        return [nn.Tensor.placeholder(shape, "uint32") for shape in shapes]
 
     def _matvec(
         self,
         rows: Rows,
+        m: Any,
         product: Product,
         activation: list[Tensor],
         weight: Matrix,
         residual: list[Tensor] | None = None,
         gain: Tensor | None = None,
     ) -> Any:
-        fmt, m = product.fmt, activation[0].shape[0]
+        fmt = product.fmt
         out: list[Tensor] = []
         if product.kept:
             out.append(nn.Tensor.placeholder((m, padded(product.outputs)), "float32"))
         if product.parts:
-            out += self._quantized(m, product.outputs)
+            out += self._quantized(rows, m, product.outputs)
         gains = [gain] if product.gained else []
         args = [*activation, *weight.tensors(), *(residual or []), *gains]
         profile = self.profile
 
         def make() -> Any:
-            if on_matrix_units(profile, product):
+            if product.tiled:
                 return matrix_matmul(product, matrix_tile(product), overlap=profile.overlap)
             return matvec(
                 product,
@@ -206,7 +216,8 @@ class GpuKernels:
         if not product.parts:
             return found
         x = found[0] if product.kept else None
-        return Prepared(found[len(out) - 2], found[len(out) - 1], x, gain)
+        codes, terms = found[len(out) - 2], found[len(out) - 1]
+        return Prepared(codes, terms, m, product.outputs, x, gain)
 
     def rope_attention(
         self, rows: Rows, qkv: Tensor, step: Any, keys: Tensor, values: Tensor
@@ -246,10 +257,11 @@ class GpuKernels:
         )
         make = lambda: attention.decode_attention(batch, plan)  # noqa: E731
         partial = self._call(rows, "attention", make, args, partial)
-        make = lambda: merge_attention(batch, plan, parts)  # noqa: E731
-        merged = self._quantized(m, width) if parts else out
+        layout = self._layout(rows, width) if parts else None
+        make = lambda: merge_attention(batch, plan, layout)  # noqa: E731
+        merged = self._quantized(rows, m, width) if parts else out
         found = self._call(rows, "merge_attention", make, [partial, step.positions], merged)
-        return Prepared(found[0], found[1]) if parts else found
+        return Prepared(found[0], found[1], m, width) if parts else found
 
     def select_row(self, rows: Rows, x: Any, row: Tensor, width: int) -> Tensor:
         """Return row `row[0]` of x as (1, padded(width))."""
@@ -272,13 +284,12 @@ class GpuKernels:
         if not isinstance(activation, Prepared):
             return activation
         kept, threads = activation.x is not None, row_threads(self.profile, width)
-        subgroup, parts = self.profile.subgroup, self._parts
+        subgroup, layout = self.profile.subgroup, self._layout(rows, width)
 
         def make() -> Any:
-            return exposing.expose(rows, width, parts, threads, subgroup, kept=kept)
+            return exposing.expose(rows, layout, threads, subgroup, kept=kept)
 
-        m = activation.codes.shape[0]
-        out = nn.Tensor.placeholder((m, padded(width)), "float32")
+        out = nn.Tensor.placeholder((activation.m, padded(width)), "float32")
         extra = [activation.x, activation.gain] if kept else []
         args = [activation.codes, activation.terms, *extra]
         return self._call(rows, f"expose_{'kept_' if kept else ''}{width}", make, args, out)

@@ -95,11 +95,12 @@ def load_columns(  # noqa: D103
     terms = T.alloc_buffer((4,), "uint32", scope="local")
     lane = T.meta_var(grid.lane(thread))
     g = T.meta_var(T.min(group, groups(fmt.columns) - 1))
-    for part in T.unroll(2 * fmt.parts):
-        x[part] = x_codes[T.min(first_m + c * COLUMNS + lane // 4, last_m), part, g, lane % 4]
+    m = T.meta_var(T.min(first_m + c * COLUMNS, last_m - COLUMNS + 1) // COLUMNS)
+    for part in T.vectorized(2 * fmt.parts):
+        x[part] = x_codes[m, g, lane // 4, lane % 4, part]
     for i in T.unroll(2):
         for j in T.vectorized(4):
-            terms[j] = x_terms[T.min(first_m + c * COLUMNS + lane % 4 * 2 + i, last_m), g, j]
+            terms[j] = x_terms[m, g, lane % 4 * 2 + i, j]
         # Groups beyond the last repeat it; their share is nothing.
         x_scale[i] = T.Select(
             group < groups(fmt.columns), T.reinterpret(terms[0], dtype="float32"), T.float32(0)
@@ -171,11 +172,10 @@ def matrix_matmul(product: Product, tile: MatrixTile, *, overlap: bool = False) 
     The rows of activations may be any number of row tiles; `overlap` is that of matvec.
     """
     rows, fmt = product.rows, product.fmt
-    extent, g, grid = rows.symbol(), groups(fmt.columns), MatrixGrid(product, tile)
+    extent, grid = rows.extent, MatrixGrid(product, tile)
     tensors = fmt.tensors()
     codes_shape, scale_shape = tensors["codes"][1], tensors["scale"][1]
     outputs, columns = padded(product.outputs), grid.columns
-    result_groups, result_parts = groups(product.outputs), max(product.parts, 1)
     words_count = 2 * tile.row_tiles * fmt.words
 
     @T.prim_func(s_tir=True, private=True)
@@ -192,12 +192,12 @@ def matrix_matmul(product: Product, tile: MatrixTile, *, overlap: bool = False) 
         py_terms: T.handle,
     ):
         T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": grid.width})
-        x_codes = T.match_buffer(px_codes, (extent, 2 * fmt.parts, g, 4), "uint32")
-        x_terms = T.match_buffer(px_terms, (extent, g, 4), "uint32")
+        x_codes = T.match_buffer(px_codes, product.inputs.codes_shape(extent), "uint32")
+        x_terms = T.match_buffer(px_terms, product.inputs.terms_shape(extent), "uint32")
         residual = T.match_buffer(presidual, (extent, outputs), "float32")
         y = T.match_buffer(py, (extent, outputs), "float32")
-        y_codes = T.match_buffer(py_codes, (extent, 2 * result_parts, result_groups, 4), "uint32")
-        y_terms = T.match_buffer(py_terms, (extent, result_groups, 4), "uint32")
+        y_codes = T.match_buffer(py_codes, product.results.codes_shape(extent), "uint32")
+        y_terms = T.match_buffer(py_terms, product.results.terms_shape(extent), "uint32")
         for block in T.thread_binding((extent + columns - 1) // columns, thread="blockIdx.y"):
             for workgroup in T.thread_binding(grid.workgroups, thread="blockIdx.x"):
                 for thread in T.thread_binding(grid.threads, thread="threadIdx.x"):
@@ -215,11 +215,11 @@ def matrix_matmul(product: Product, tile: MatrixTile, *, overlap: bool = False) 
                     for step in T.serial(grid.steps):
                         load_rows(
                             codes, scale, minimum, words, scales, workgroup, thread,
-                            grid.quartet(thread, step), grid,
+                            grid.quartet(workgroup, thread, step), grid,
                         )  # fmt: skip
                         multiply_quartet(
                             x_codes, x_terms, words, scales, sums, block * columns,
-                            extent - 1, thread, grid.quartet(thread, step), grid,
+                            extent - 1, thread, grid.quartet(workgroup, thread, step), grid,
                         )  # fmt: skip
                     store_fragments(
                         sums, shared, results, residual, gain, y, y_codes, y_terms,

@@ -69,7 +69,7 @@ def quantize_results(  # noqa: D103
                 index < chunks * grid.columns
                 and first_m + m < end_m
                 and chunk < padded(grid.product.outputs) // COLUMNS,
-                y_codes, y_terms, grid.product.parts,
+                y_codes, y_terms, grid.product.results,
             )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from tvm.script import tirx as T
 
 from ferrylm.schedules.cpu.rows import Rows
-from ferrylm.schedules.gpu.layout import GROUP, WeightFormat, groups, padded
+from ferrylm.schedules.gpu.layout import GROUP, ActivationLayout, WeightFormat, groups, padded
 
 EPILOGUES = ("plain", "residual", "swiglu")
 
@@ -20,6 +20,7 @@ class Product:
     `eps`: the activations were quantized before their norm, which is applied to the result.
     `parts`: the result is quantized, to codes of that many parts; 0 leaves float32.
     `gained`: what is quantized is the result times a gain, and the result is kept as well.
+    `tiled`: quantized activations lie as matrix units want them.
     """
 
     rows: Rows
@@ -28,10 +29,21 @@ class Product:
     eps: float | None = None
     parts: int = 0
     gained: bool = False
+    tiled: bool = False
 
     def __post_init__(self) -> None:
         if self.epilogue not in EPILOGUES:
             raise ValueError(f"unknown epilogue {self.epilogue!r}")
+
+    @property
+    def inputs(self) -> ActivationLayout:
+        """Return how quantized activations lie."""
+        return ActivationLayout(self.fmt.columns, self.fmt.parts, self.tiled)
+
+    @property
+    def results(self) -> ActivationLayout:
+        """Return how the quantized result lies."""
+        return ActivationLayout(self.outputs, max(self.parts, 1), self.tiled)
 
     @property
     def pairs(self) -> bool:

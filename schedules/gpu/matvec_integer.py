@@ -7,7 +7,7 @@ from typing import Any
 
 from tvm.script import tirx as T
 
-from ferrylm.schedules.gpu.layout import RADIX, groups, padded
+from ferrylm.schedules.gpu.layout import RADIX, padded
 from ferrylm.schedules.gpu.matvec_epilogue import store
 from ferrylm.schedules.gpu.matvec_grid import MatvecGrid, MatvecTile, Product
 from ferrylm.schedules.gpu.operations import dot4, fma, grid_dependency_wait
@@ -149,11 +149,10 @@ def integer_matvec(product: Product, tile: MatvecTile, width: int, *, overlap: b
     With `overlap` it waits for the kernel before it (overlap.py), weights already on their way.
     """
     rows, fmt = product.rows, product.fmt
-    extent, columns, g = rows.symbol(), rows.tile, groups(fmt.columns)
+    extent, columns = rows.symbol(), rows.tile
     grid, tensors = MatvecGrid(product, tile, width), fmt.tensors()
     codes_shape, scale_shape = tensors["codes"][1], tensors["scale"][1]
     outputs = padded(product.outputs)
-    result_groups, result_parts = groups(product.outputs), max(product.parts, 1)
 
     @T.prim_func(s_tir=True, private=True)
     def func(
@@ -169,12 +168,12 @@ def integer_matvec(product: Product, tile: MatvecTile, width: int, *, overlap: b
         py_terms: T.handle,
     ):
         T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": width})
-        x_codes = T.match_buffer(px_codes, (extent, 2 * fmt.parts, g, 4), "uint32")
-        x_terms = T.match_buffer(px_terms, (extent, g, 4), "uint32")
+        x_codes = T.match_buffer(px_codes, product.inputs.codes_shape(extent), "uint32")
+        x_terms = T.match_buffer(px_terms, product.inputs.terms_shape(extent), "uint32")
         residual = T.match_buffer(presidual, (extent, outputs), "float32")
         y = T.match_buffer(py, (extent, outputs), "float32")
-        y_codes = T.match_buffer(py_codes, (extent, 2 * result_parts, result_groups, 4), "uint32")
-        y_terms = T.match_buffer(py_terms, (extent, result_groups, 4), "uint32")
+        y_codes = T.match_buffer(py_codes, product.results.codes_shape(extent), "uint32")
+        y_terms = T.match_buffer(py_terms, product.results.terms_shape(extent), "uint32")
         for block in T.thread_binding(extent // columns, thread="blockIdx.y"):
             for workgroup in T.thread_binding(grid.workgroups, thread="blockIdx.x"):
                 for thread in T.thread_binding(grid.threads, thread="threadIdx.x"):

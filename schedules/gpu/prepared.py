@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ferrylm.schedules.gpu.layout import GROUP
+from ferrylm.schedules.gpu.layout import padded
 
 Tensor = Any
 
@@ -14,18 +14,21 @@ Tensor = Any
 class Prepared:
     """Rows that are quantized for the product that follows; `x` holds them as float32 as well.
 
-    `gain` is that of the norm between the two: the codes are those of x times gain.
+    There are `m` rows of `width` columns. `gain` is that of the norm between the two: the codes are
+    those of x times gain.
     """
 
     codes: Tensor
     terms: Tensor
+    m: Any
+    width: int
     x: Tensor | None = None
     gain: Tensor | None = None
 
     @property
     def shape(self) -> tuple[Any, Any]:
         """Return rows and columns of the float32 rows that this stands for."""
-        return self.codes.shape[0], GROUP * self.codes.shape[2]
+        return self.m, padded(self.width)
 
 
 def plain(activation: Any) -> Tensor:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu.attention_plan import AttentionTile
-from ferrylm.schedules.gpu.layout import GROUP, groups
+from ferrylm.schedules.gpu.layout import GROUP, MATRIX_ROWS, groups
 from ferrylm.schedules.gpu.matrix_grid import MatrixTile
 from ferrylm.schedules.gpu.matvec_grid import MatvecTile, Product
 from ferrylm.schedules.gpu.profile import GpuProfile
@@ -48,17 +49,14 @@ NARROW_SUBGROUP_PREPARED = MatvecTile(8, 4)
 
 
 # Products on matrix units: a decode step of a few sequences, and a chunk of prefill.
-MATRIX_FEW = MatrixTile(8, 8, 1, 1)
+MATRIX_FEW = MatrixTile(8, 8, 2, 1)
 MATRIX_FEW_PREPARED = MatrixTile(8, 8, 2, 1)
-MATRIX_MANY = MatrixTile(8, 1, 2, 4)
-FEWEST_MATRIX_ROWS = 4
+MATRIX_MANY = MatrixTile(4, 1, 4, 2)
 
 
-def on_matrix_units(profile: GpuProfile, product: Product) -> bool:
-    """Return whether a product has enough rows of activations for matrix units."""
-    rows = product.rows
-    enough = rows.count is None or rows.count >= FEWEST_MATRIX_ROWS
-    return profile.matrix and product.fmt.integer and enough
+def on_matrix_units(profile: GpuProfile, rows: Rows) -> bool:
+    """Return whether there are enough rows of activations for matrix units."""
+    return profile.matrix and rows.tile == MATRIX_ROWS
 
 
 def matrix_tile(product: Product) -> MatrixTile:
@@ -66,7 +64,7 @@ def matrix_tile(product: Product) -> MatrixTile:
     if product.rows.count is None:
         return MATRIX_MANY
     wanted = MATRIX_FEW_PREPARED if product.parts else MATRIX_FEW
-    return replace(wanted, row_tiles=2 * wanted.row_tiles) if product.pairs else wanted
+    return replace(wanted, row_tiles=4) if product.pairs else wanted
 
 
 def row_threads(profile: GpuProfile, width: int) -> int:

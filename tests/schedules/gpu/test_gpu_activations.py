@@ -7,7 +7,7 @@ from ferrylm.schedules.cpu.attention import AttentionShape
 from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu import activations, embedding, rope
 from ferrylm.schedules.gpu.expose import expose
-from ferrylm.schedules.gpu.layout import WeightFormat, groups, padded
+from ferrylm.schedules.gpu.layout import ActivationLayout, WeightFormat, groups, padded
 from tests import reference
 from tests.numeric_gates import FP32, nmse
 from tests.schedules.gpu import gpu_data as data
@@ -23,7 +23,9 @@ WIDTHS = (18, 100, 576)
 @pytest.mark.parametrize("gained", [False, True])
 def test_quantized_rows_are_half_a_code_off_at_most(width: int, parts: int, gained: bool) -> None:
     rows = Rows(M)
-    func = activations.quantize(rows, width, parts, THREADS, SUBGROUP, gained=gained)
+    func = activations.quantize(
+        rows, ActivationLayout(width, parts), THREADS, SUBGROUP, gained=gained
+    )
     x, g = data.random_rows(M, width, 0), groups(width)
     x[3, :width] = 0
     gain = np.random.default_rng(1).standard_normal(width).astype(np.float32)
@@ -48,7 +50,7 @@ def test_quantized_rows_are_half_a_code_off_at_most(width: int, parts: int, gain
 def test_what_is_not_finite_reaches_the_scale(bad: float) -> None:
     x = data.random_rows(M, 64, 0)
     x[2, 40] = bad
-    func = activations.quantize(Rows(M), 64, 2, THREADS, SUBGROUP, gained=False)
+    func = activations.quantize(Rows(M), ActivationLayout(64, 2), THREADS, SUBGROUP, gained=False)
     results = [((M, 4, 2, 4), "uint32"), ((M, 2, 4), "uint32")]
     _, terms = run(build({"f": func})["f"], [x], results)
     scales = np.ascontiguousarray(terms[..., 0]).view(np.float32)
@@ -69,8 +71,9 @@ def test_norm_keeps_the_gate(width: int) -> None:
 
 def test_exposed_rows_are_the_kept_ones_and_nan_where_codes_contradict_them() -> None:
     width, parts = 100, 2
-    quantize = activations.quantize(Rows(M), width, parts, THREADS, SUBGROUP, gained=True)
-    shown = expose(Rows(M), width, parts, THREADS, SUBGROUP, kept=True)
+    layout = ActivationLayout(width, parts)
+    quantize = activations.quantize(Rows(M), layout, THREADS, SUBGROUP, gained=True)
+    shown = expose(Rows(M), layout, THREADS, SUBGROUP, kept=True)
     built = build({"quantize": quantize, "expose": shown})
     x, g = data.zero_rows(M, width, 0), groups(width)
     gain = np.random.default_rng(1).standard_normal(width).astype(np.float32)

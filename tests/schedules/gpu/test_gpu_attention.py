@@ -11,7 +11,7 @@ from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu.attention import chunks_of, decode_attention, prefill_attention
 from ferrylm.schedules.gpu.attention_merge import merge_attention
 from ferrylm.schedules.gpu.attention_plan import AttentionPlan, AttentionTile, queries_that_fit
-from ferrylm.schedules.gpu.layout import groups, padded
+from ferrylm.schedules.gpu.layout import ActivationLayout, groups, padded
 from ferrylm.schedules.gpu.tiles import ROW_TILE, attention_tile
 from tests.numeric_gates import FP32, nmse
 from tests.schedules.attention_data import AttentionData
@@ -58,7 +58,7 @@ class Attention:
         functions = {
             "decode": decode_attention(batch, self.plan),
             "merge": merge_attention(batch, self.plan),
-            "merge_codes": merge_attention(batch, self.plan, 2),
+            "merge_codes": merge_attention(batch, self.plan, ActivationLayout(self.width, 2)),
             "prefill": prefill_attention(Rows(ROW_TILE), prefill),
         }
         self.built = build(functions)
