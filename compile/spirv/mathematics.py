@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ferrylm.compile.spirv import expansions
+from ferrylm.compile.spirv import angles, expansions
 from ferrylm.compile.spirv.call import Call
 from ferrylm.compile.spirv.conversions import cast
 from ferrylm.compile.spirv.enumerants import Glsl
@@ -39,13 +39,13 @@ INSTRUCTIONS: Mapping[str, Instruction] = {
 
 # Computed in float32; halves are widened. Doubles are refused unless listed in _ANY_FLOAT.
 EXPANSIONS: Mapping[str, tuple[int, Expansion]] = {
-    "sin": (1, expansions.sine),
-    "cos": (1, expansions.cosine),
-    "tan": (1, expansions.tangent),
-    "asin": (1, expansions.arc_sine),
-    "acos": (1, expansions.arc_cosine),
-    "atan": (1, expansions.arc_tangent),
-    "atan2": (2, expansions.arc_tangent2),
+    "sin": (1, angles.sine),
+    "cos": (1, angles.cosine),
+    "tan": (1, angles.tangent),
+    "asin": (1, angles.arc_sine),
+    "acos": (1, angles.arc_cosine),
+    "atan": (1, angles.arc_tangent),
+    "atan2": (2, angles.arc_tangent2),
     "sinh": (1, expansions.hyperbolic_sine),
     "cosh": (1, expansions.hyperbolic_cosine),
     "tanh": (1, expansions.hyperbolic_tangent),

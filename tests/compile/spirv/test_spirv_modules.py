@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import spirv_scripts as scripts
+import spirv_thread_scripts as threads
 from spirv_kernels import elementwise
 from spirv_run import FULL, PLAIN, VULKAN_1_3, build, build_all, check_valid, kernels_of
 from tvm.script import tirx as T
@@ -65,7 +66,7 @@ def test_an_index_is_added_to_the_address_once() -> None:
 
 
 def test_a_kernel_says_what_its_caller_must_know() -> None:
-    entry = build(scripts.subgroup("ferrylm.subgroup_add", "float32"), FULL).kernel()[0]
+    entry = build(threads.subgroup("ferrylm.subgroup_add", "float32"), FULL).kernel()[0]
     assert entry["arguments"] == ["handle", "handle"]
     assert entry["access"] == ["r", "w"]
     assert entry["launch"] == ["threadIdx.x"]
@@ -78,7 +79,7 @@ def test_a_kernel_says_what_its_caller_must_know() -> None:
 
 
 def test_memory_that_is_added_to_counts_as_read_and_written() -> None:
-    function = scripts.atomic("int32", "ferrylm.atomic_add")
+    function = threads.atomic("int32", "ferrylm.atomic_add")
     assert build(function, FULL).kernel()[0]["access"] == ["r", "rw"]
 
 
@@ -133,7 +134,7 @@ def test_the_same_functions_give_the_same_bytes() -> None:
 )
 def test_cooperative_matrices_are_valid(dtype: str, result: str, shared: bool) -> None:
     """They are not run: the software driver has none."""
-    built = build(scripts.cooperative_product(dtype, result, shared), COOPERATIVE)
+    built = build(threads.cooperative_product(dtype, result, shared), COOPERATIVE)
     check_valid(built)
     entry, module = built.kernel()
     assert {"cooperativeMatrix", "vulkanMemoryModel"} <= set(entry["requires"])
@@ -150,13 +151,13 @@ def refusing(build_: Any, dtype: str = "float32") -> Any:
         (refusing(lambda x: T.exp(x), "float64"), "exp of float64"),
         (refusing(lambda x: T.call_pure_extern("float32", "foo", x)), "foo"),
         (refusing(lambda x: T.call_llvm_pure_intrin("float32", "llvm.sqrt", x)), "llvm"),
-        (scripts.subgroup("ferrylm.subgroup_add_clustered", "float32", 3), "3 lanes"),
-        (scripts.subgroup("ferrylm.subgroup_add_clustered", "float32", 16), "16 lanes"),
-        (scripts.subgroup("ferrylm.subgroup_add", "float64"), "float64"),
-        (scripts.atomic("float64", "ferrylm.atomic_add"), "float64"),
-        (scripts.synchronizing("global"), "global"),
-        (scripts.asserting, "assert"),
-        (scripts.cooperative_product("float16", "float32", False), "cooperative matrix"),
+        (threads.subgroup("ferrylm.subgroup_add_clustered", "float32", 3), "3 lanes"),
+        (threads.subgroup("ferrylm.subgroup_add_clustered", "float32", 16), "16 lanes"),
+        (threads.subgroup("ferrylm.subgroup_add", "float64"), "float64"),
+        (threads.atomic("float64", "ferrylm.atomic_add"), "float64"),
+        (threads.synchronizing("global"), "global"),
+        (threads.asserting, "assert"),
+        (threads.cooperative_product("float16", "float32", False), "cooperative matrix"),
     ],
 )
 def test_what_vulkan_cannot_do_is_refused_by_name(function: Any, named: str) -> None:

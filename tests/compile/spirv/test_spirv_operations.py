@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from spirv_case_table import CASES, CASTS, Case, Cast
+from spirv_case_table import CASES, CASTS
+from spirv_cases import Case, Cast
 from spirv_domains import COUNT, arguments
 from spirv_kernels import elementwise
 from spirv_run import FULL, PLAIN, Built, build, build_all, check_valid, run

@@ -124,3 +124,24 @@ def run(
     ]
     built.executable[name](*arguments)
     return [each.numpy() for each in arguments if not isinstance(each, (int, float, bool))]
+
+
+def answers(
+    device: Any, function: Any, *arrays: np.ndarray | float, options: Any = FULL
+) -> np.ndarray:
+    """Return the last argument after a run of the validated kernel."""
+    built = build(function, options)
+    check_valid(built)
+    return run(built, device, arrays)[-1]
+
+
+_RANDOM = np.random.default_rng(7)
+
+
+def numbers(dtype: str, count: int = 64) -> np.ndarray:
+    """Return random numbers of a type, integers over its whole range."""
+    if dtype == "bool":
+        return _RANDOM.integers(0, 2, count).astype(bool)
+    if np.dtype(dtype).kind == "f":
+        return _RANDOM.normal(0, 9, count).astype(dtype)
+    return _RANDOM.integers(0, 256, count * 8, np.uint8).view(dtype)[:count].copy()
