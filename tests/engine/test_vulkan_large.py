@@ -23,6 +23,7 @@ VOCABULARY, HIDDEN = 140_000, 1024
 SOURCE = TinySource(
     hidden=HIDDEN, inner=256, layers=1, heads=4, kv_heads=2, head_dim=64, vocabulary=VOCABULARY
 )
+CPU, VULKAN = f"cpu-{host_profiles()[0]}", "vulkan-subgroup8-dot"
 
 
 @pytest.mark.slow
@@ -37,15 +38,15 @@ def test_rows_beyond_128_mib_are_looked_up_and_multiplied(tmp_path: Path) -> Non
                 tmp_path / "config.json",
                 tmp_path / "artifact",
                 quantization="q8f16",
-                targets=(f"cpu-{host_profiles()[0]}", "vulkan-subgroup8-dot"),
+                targets=(CPU, VULKAN),
                 weights="random",
             )
         )
     ids = np.array([0, VOCABULARY - 1, VOCABULARY - 2, 131_073], np.int32)
     found = []
     with Artifact.open(tmp_path / "artifact") as artifact:
-        for device in ("cpu", "vulkan"):
-            engine = open_engine(artifact, device=device, context_length=32)
+        for target in (CPU, VULKAN):
+            engine = open_engine(artifact, target=target, context_length=32)
             found.append(prefilled(engine, ids)[1])
             engine.close()
     on_cpu, on_vulkan = found
