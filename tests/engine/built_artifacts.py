@@ -61,7 +61,7 @@ RECIPES = {
         "q4f16",
         "int16",
         batches=(1, 4),
-        vulkan=("subgroup8-dot",),
+        vulkan=("subgroup8", "subgroup8-dot"),
     ),
     "vulkan halves": Recipe(
         TinySource(
@@ -75,7 +75,7 @@ RECIPES = {
             rope_scaling=LINEAR,
         ),
         "q0f16",
-        vulkan=("subgroup8-dot",),
+        vulkan=("subgroup8", "subgroup8-dot"),
     ),
     "int8": Recipe(TinySource(hidden=100, layers=2, context=32, tied=False), "q4f16", "int8"),
 }

@@ -30,6 +30,7 @@ class ReplayBuffers:
 
     def __init__(self, library: Library, executable: Executable, backend: Backend) -> None:
         self._row_tile, self._executable = library.row_tile, executable
+        self._padding = np.nan if library.kind == "cpu" else 0.0
         self.backend, self.kv_layout = backend, library.kv_layout
         self.page_size = max(_PAGE_SIZE, library.kv_page_multiple)
         self._limit_bytes = parameter_bytes(library) + _SPARE_BYTES
@@ -60,11 +61,15 @@ class ReplayBuffers:
         return tokens
 
     def activations(self, x: npt.NDArray[np.generic], batch: int | None, width: int) -> Array:
-        """Return rows as a kernel takes them: NaN behind the last column, rows of padding 1."""
+        """Return rows as a kernel takes them, rows of padding 1.
+
+        Behind the last column is what may be there in a step: on a CPU anything, so NaN; on a GPU
+        zeros, which every kernel writes and the next one counts on.
+        """
         if width < x.shape[1]:
             raise refused(f"{x.shape[1]} numbers in rows of {width}", "rows that hold them")
         buffer = self.zeros("activations", (self.rows(len(x), batch), width), "float32")
-        buffer[...] = np.nan
+        buffer[...] = self._padding
         buffer[:, : x.shape[1]] = 1
         buffer[: len(x), : x.shape[1]] = x
         return buffer
