@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import numpy as np
+
 from ferrylm.errors import DeviceError, FerryError, MemoryLimitError
-from ferrylm.runtime.backends.base import Step, Tensor
+from ferrylm.runtime.backends.base import Array, Step, Tensor
 from ferrylm.runtime.backends.gpu import DeviceMemory
 from ferrylm.runtime.cuda_checks import mode_problem
 from ferrylm.runtime.cuda_driver import probe_driver
 from ferrylm.runtime.cuda_graph import CudaGraph, CudaRuntime
 from ferrylm.runtime.cuda_libraries import load_tvm_cuda
+from ferrylm.runtime.device_tensors import array_bytes
 from ferrylm.runtime.devices import GpuDevice, GpuProbe
 
 _ALLOCATE = "vm.builtin.alloc_storage"
@@ -54,6 +57,7 @@ class CudaBackend(DeviceMemory):
         self.stream = self.runtime.new_stream()
         self._machines: list[Any] = []
         self._graphs: list[CudaGraph] = []
+        self._pinned: Any = None
 
     def report(self) -> GpuDevice | None:
         """Return what the driver said of the device."""
@@ -82,6 +86,28 @@ class CudaBackend(DeviceMemory):
         Capturing makes the call twice more, so it must not matter how often it is made.
         """
         return CudaStep(self, call)
+
+    def read_rows(self, tensor: Tensor, rows: int) -> Array:
+        """Return the first rows, in memory that the next call uses again.
+
+        It is pinned: a copy to other memory takes a detour that costs a step as much as a layer.
+        """
+        shape = (rows, *(int(size) for size in tensor.shape[1:]))
+        dtype = str(tensor.dtype)
+        size_bytes = array_bytes(shape, dtype)
+        if self._pinned is None or len(self._pinned) < size_bytes:
+            self._free_pinned()
+            self._pinned = self.runtime.pinned_bytes(size_bytes)
+        self.runtime.copy_to_host(self._pinned, tensor.data_ptr(), size_bytes, self.stream)
+        self.runtime.synchronize(self.stream)
+        content = np.frombuffer(self._pinned, np.uint8, size_bytes)
+        array: Array = content.view(dtype).reshape(shape)
+        return array
+
+    def _free_pinned(self) -> None:
+        if self._pinned is not None:
+            self.runtime.free_pinned(self._pinned)
+            self._pinned = None
 
     def synchronize(self) -> None:
         """Wait until the device has done all it was asked for."""
@@ -159,6 +185,7 @@ class CudaBackend(DeviceMemory):
             for graph in self._graphs:
                 graph.close()
             self.runtime.free_stream(self.stream)
+            self._free_pinned()
         self._graphs.clear()
         self._machines.clear()
         self.forget()

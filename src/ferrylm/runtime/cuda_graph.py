@@ -11,6 +11,7 @@ from ferrylm.errors import DeviceError, MemoryLimitError
 # business, and a call of this thread that may not be captured is an error, not a lost kernel.
 _THREAD_LOCAL = 1
 _OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation
+_DEVICE_TO_HOST = 2  # cudaMemcpyDeviceToHost
 
 
 class CudaRuntime:
@@ -85,6 +86,24 @@ class CudaRuntime:
         if graph:
             self._library.cudaGraphDestroy(graph)
         self._library.cudaGetLastError()
+
+    def pinned_bytes(self, size_bytes: int) -> Any:
+        """Return host memory, a ctypes array, that the device copies to without a detour."""
+        address = ctypes.c_void_p()
+        self.call("cudaMallocHost", ctypes.byref(address), ctypes.c_size_t(size_bytes))
+        return (ctypes.c_uint8 * size_bytes).from_address(address.value or 0)
+
+    def free_pinned(self, memory: Any) -> None:
+        """Let go of `pinned_bytes`; nobody may look at them any more."""
+        self.call("cudaFreeHost", ctypes.c_void_p(ctypes.addressof(memory)))
+
+    def copy_to_host(self, memory: Any, source: int, size_bytes: int, stream: int) -> None:
+        """Copy from a device address to pinned memory, in the order of a stream."""
+        target, size = ctypes.c_void_p(ctypes.addressof(memory)), ctypes.c_size_t(size_bytes)
+        self.call(
+            "cudaMemcpyAsync", target, ctypes.c_void_p(source), size, _DEVICE_TO_HOST,
+            ctypes.c_void_p(stream),
+        )  # fmt: skip
 
     def new_event(self) -> Any:
         """Return an event that notes the time."""
