@@ -43,7 +43,7 @@ _TVM_FFI_DROP = tuple(
 )
 _NUMPY_DROP = (
     "numpy/f2py/*", "numpy/*/include/*", "numpy/_core/_simd.*", "numpy/_core/*_tests.*",
-    "numpy/typing/*", "numpy/_pyinstaller/*", "numpy/random/_examples/*",
+    "numpy/_pyinstaller/*", "numpy/random/_examples/*",
 )  # fmt: skip
 
 # No release of numpy serves both 3.10 and 3.14.

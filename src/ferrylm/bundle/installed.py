@@ -15,7 +15,7 @@ TVM = "apache-tvm"
 
 # What `import tvm` reads when TVM_USE_RUNTIME_LIB is set, and no more.
 _TVM_FOLDERS = (
-    "driver", "ir", "runtime", "script", "support", "sym", "target", "te", "tirx",
+    "driver", "ir", "rpc", "runtime", "script", "support", "sym", "target", "te", "tirx",
 )  # fmt: skip
 _TVM_LIBRARIES = ("libtvm_runtime.so", "libtvm_runtime_extra.so")
 _TVM_CUDA_LIBRARY = "libtvm_runtime_cuda.so"
@@ -73,9 +73,9 @@ def add_ferrylm(tree: BundleTree, folder: str, kinds: frozenset[str]) -> None:
         tree.add(f"{folder}/ferrylm/native/{library.name}", Member(library))
     # The entry points in it let TVM find the native libraries.
     rules = Distribution("ferrylm", "")
-    for path, file in _files("ferrylm"):
-        if ".dist-info/" in path and rules.keeps(path):
-            tree.add(f"{folder}/{path}", Member(file))
+    for name, source in _files("ferrylm"):
+        if ".dist-info/" in name and rules.keeps(name):
+            tree.add(f"{folder}/{name}", Member(source))
 
 
 def _native_libraries(kinds: frozenset[str]) -> Iterator[Path]:

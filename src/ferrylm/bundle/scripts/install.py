@@ -11,11 +11,14 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from places import ROOT, command_link, facts, fail, installed_folder
+if TYPE_CHECKING:
+    from ferrylm.bundle.scripts.places import ROOT, command_link, facts, fail, installed_folder
+else:
+    # -I keeps the script's own folder out of the path.
+    sys.path.insert(0, str(Path(__file__).resolve().parent))
+    from places import ROOT, command_link, facts, fail, installed_folder
 
 SUMS = "SHA256SUMS"
 SPARE_BYTES = 64 << 20

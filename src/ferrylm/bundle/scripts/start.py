@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +28,25 @@ def main() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(folders)
     os.environ["PYTHONNOUSERSITE"] = "1"
     os.environ["TVM_USE_RUNTIME_LIB"] = "1"
+    _ensure_temporary_folder()
     arguments = sys.argv[1:]
     _refuse_what_is_not_here(arguments, facts)
     sys.argv = ["ferry", *_with_artifact(arguments)]
     from ferrylm.cli import main as ferry
 
     ferry()
+
+
+def _ensure_temporary_folder() -> None:
+    """Use the cache folder where neither TMPDIR nor /tmp can be written."""
+    with suppress(OSError):
+        if tempfile.gettempdir() != os.getcwd():  # the last place that tempfile tries
+            return
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = os.path.join(cache, "ferrylm", "tmp")
+    with suppress(OSError):
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        tempfile.tempdir = os.environ["TMPDIR"] = folder
 
 
 def _with_artifact(arguments: list[str]) -> list[str]:

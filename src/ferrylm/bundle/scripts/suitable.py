@@ -19,13 +19,13 @@ def reason_against():
     if sys.implementation.name != "cpython" or sys.maxsize < 2**32:
         return "is no 64-bit CPython"
     if version not in facts["packages"]:
-        return "is Python " + version
+        return "is Python " + str(version)
     if getattr(sys, "abiflags", ""):
         return "is a free-threaded or debug build"
     machine = os.uname().machine
     if machine != facts["machine"]:
-        return "runs on " + machine + ", not " + facts["machine"]
-    return _reason_against_libc(facts["glibc"])
+        return "runs on %s, not %s" % (machine, facts["machine"])  # noqa: UP031
+    return _reason_against_libc(str(facts["glibc"]))
 
 
 def _reason_against_libc(wanted):

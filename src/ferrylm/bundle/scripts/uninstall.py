@@ -6,10 +6,14 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from places import command_link, facts, fail, installed_folder
+if TYPE_CHECKING:
+    from ferrylm.bundle.scripts.places import command_link, facts, fail, installed_folder
+else:
+    # -I keeps the script's own folder out of the path.
+    sys.path.insert(0, str(Path(__file__).resolve().parent))
+    from places import command_link, facts, fail, installed_folder
 
 
 def main() -> None:
