@@ -46,6 +46,12 @@ class Mark:
     radius: float
     label: str
 
+    @property
+    def box(self) -> Box:
+        """Return what the mark covers."""
+        x, y, r = self.x, self.y, self.radius
+        return Box(x - r, y - r, x + r, y + r)
+
 
 @dataclass(frozen=True)
 class Placed:
@@ -56,15 +62,20 @@ class Placed:
     led: bool
 
 
-def place_labels(marks: list[Mark], area: Box) -> list[Placed]:
+def place_labels(marks: list[Mark], area: Box, obstacles: list[Box]) -> list[Placed]:
     """Return a place for each label within the area, near its mark where there is room."""
-    taken = [Box(m.x - m.radius, m.y - m.radius, m.x + m.radius, m.y + m.radius) for m in marks]
+    taken = [*obstacles, *(mark.box for mark in marks)]
     found = []
     for mark in marks:
         box, led = _free_box(mark, taken, area)
         taken.append(box)
         found.append(Placed((box.left + box.right) / 2, (box.top + box.bottom) / 2, led))
     return found
+
+
+def text_box(text: str, left: float, baseline: float) -> Box:
+    """Return about what a text covers that begins here."""
+    return Box(left, baseline - _LINE, left + _CHARACTER * len(text), baseline + 4)
 
 
 def _free_box(mark: Mark, taken: list[Box], area: Box) -> tuple[Box, bool]:

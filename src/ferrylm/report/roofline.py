@@ -8,14 +8,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ferrylm.report.labels import Box, Mark, place_labels
+from ferrylm.report.labels import Box, Mark, place_labels, text_box
 from ferrylm.report.measurement import KernelTotal, Measurement
 from ferrylm.report.numbers import duration, rate, three_digits
 from ferrylm.report.svg import Drawing
 
 _WIDTH, _HEIGHT = 960.0, 520.0
 _AREA = Box(72, 16, 944, 460)
-_LEAST, _MOST = 5.0, 16.0  # radius of a mark
+_LEAST, _MOST = 4.0, 12.0  # radius of a mark
+_ABOVE = 7.0  # pixels between the line and its name
+_PIECES = 60  # of the line, each an obstacle
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,9 @@ def roofline(found: Measurement) -> str:
         "kernel; the table below has the same figures.",
     )
     _grid(drawing, scales)
-    _roofs(drawing, scales, found.bandwidth_gb_s, best.total.gop_s)
-    _marks(drawing, scales, points)
+    marks = _marks(scales, points)
+    covered = _roofs(drawing, scales, found, best.total.gop_s, marks)
+    _draw_marks(drawing, points, marks, covered)
     return drawing.markup()
 
 
@@ -106,41 +109,65 @@ def _grid(drawing: Drawing, scales: _Scales) -> None:
     for power in range(scales.left, scales.right + 1):
         x = scales.x(10.0**power)
         drawing.line(x, _AREA.top, x, _AREA.bottom, "grid")
-        drawing.text(x, _AREA.bottom + 18, three_digits(10.0**power), "tick middle")
+        drawing.text(x, _AREA.bottom + 18, f"{10.0**power:g}", "tick middle")
     for power in range(scales.bottom, scales.top + 1):
         y = scales.y(10.0**power)
         drawing.line(_AREA.left, y, _AREA.right, y, "grid")
-        drawing.text(_AREA.left - 8, y + 4, three_digits(10.0**power), "tick end")
+        drawing.text(_AREA.left - 8, y + 4, f"{10.0**power:g}", "tick end")
     middle_x, middle_y = (_AREA.left + _AREA.right) / 2, (_AREA.top + _AREA.bottom) / 2
     drawing.text(middle_x, _HEIGHT - 14, "operations for each byte moved", "axis middle")
     drawing.text(18, middle_y, "10⁹ operations a second", "axis middle", turn=-90)
 
 
 def _roofs(
-    drawing: Drawing, scales: _Scales, bandwidth_gb_s: float | None, best_gop_s: float
-) -> None:
+    drawing: Drawing, scales: _Scales, found: Measurement, best_gop_s: float, marks: list[Mark]
+) -> list[Box]:
+    """Draw the limits with their names; return what the names and the lines cover."""
+    covered = _bandwidth(drawing, scales, found.bandwidth_gb_s)
     y = scales.y(best_gop_s)
     drawing.line(_AREA.left, y, _AREA.right, y, "roof dashed")
-    drawing.text(_AREA.left + 8, y - 7, f"fastest kernel here: {rate(best_gop_s)}", "label halo")
-    if bandwidth_gb_s is None:
-        return
-    # The line y = bandwidth * x, cut to the area.
-    low, high = 10.0**scales.left, 10.0**scales.right
-    start = max(low, 10.0**scales.bottom / bandwidth_gb_s)
-    end = min(high, 10.0**scales.top / bandwidth_gb_s)
+    text = f"fastest kernel here: {rate(best_gop_s)}"
+    width = text_box(text, 0, 0).right
+    places = [
+        (left, baseline)
+        for left in (_AREA.left + 8, _AREA.right - 8 - width)
+        for baseline in (y - 7, y + 17)
+    ]
+    taken = [*covered, *(mark.box for mark in marks)]
+    left, baseline = min(
+        places, key=lambda place: sum(text_box(text, *place).meets(box) for box in taken)
+    )
+    drawing.text(left, baseline, text, "label halo")
+    return [*covered, text_box(text, left, baseline)]
+
+
+def _bandwidth(drawing: Drawing, scales: _Scales, gb_s: float | None) -> list[Box]:
+    """Draw the line y = bandwidth * x as far as it is in the area."""
+    if gb_s is None:
+        return []
+    start = max(10.0**scales.left, 10.0**scales.bottom / gb_s)
+    end = min(10.0**scales.right, 10.0**scales.top / gb_s)
     if end <= start:
-        return
-    x1, y1 = scales.x(start), scales.y(bandwidth_gb_s * start)
-    x2, y2 = scales.x(end), scales.y(bandwidth_gb_s * end)
+        return []
+    x1, y1, x2, y2 = (
+        scale(value)
+        for at in (start, end)
+        for scale, value in ((scales.x, at), (scales.y, gb_s * at))
+    )
     drawing.line(x1, y1, x2, y2, "roof")
-    turn = math.degrees(math.atan2(y2 - y1, x2 - x1))
-    at = 0.12
-    text = f"bandwidth: {three_digits(bandwidth_gb_s)} GB/s"
-    drawing.text(x1 + at * (x2 - x1), y1 + at * (y2 - y1) - 8, text, "label halo", turn=turn)
+    turn = math.atan2(y2 - y1, x2 - x1)
+    # The name ends near the upper end, a little above the line.
+    x, y = x2 - 12 * math.cos(turn), y2 - 12 * math.sin(turn)
+    x, y = x + _ABOVE * math.sin(turn), y - _ABOVE * math.cos(turn)
+    name = f"bandwidth: {three_digits(gb_s)} GB/s"
+    drawing.text(x, y, name, "label halo end", turn=math.degrees(turn))
+    steps = [i / _PIECES for i in range(_PIECES + 1)]
+    line = [(x1 + t * (x2 - x1), y1 + t * (y2 - y1)) for t in steps]
+    return [Box(x - 4, y - 4, x + 4, y + 4) for x, y in line]
 
 
-def _marks(drawing: Drawing, scales: _Scales, points: list[_Point]) -> None:
-    marks = [
+def _marks(scales: _Scales, points: list[_Point]) -> list[Mark]:
+    return [
         Mark(
             scales.x(point.total.intensity),
             scales.y(point.total.gop_s),
@@ -149,12 +176,17 @@ def _marks(drawing: Drawing, scales: _Scales, points: list[_Point]) -> None:
         )
         for point in points
     ]
-    places = place_labels(marks, _AREA)
+
+
+def _draw_marks(
+    drawing: Drawing, points: list[_Point], marks: list[Mark], obstacles: list[Box]
+) -> None:
     order = sorted(range(len(points)), key=lambda i: -marks[i].radius)  # small ones on top
     for i in order:
         mark, kernel = marks[i], points[i].total.kernel
         draw = drawing.circle if points[i].is_decode else drawing.diamond
         draw(mark.x, mark.y, mark.radius, f"mark {kernel.kind}", _tip(points[i]))
+    places = place_labels(marks, _AREA, obstacles)
     for mark, place in zip(marks, places, strict=True):
         if place.led:
             drawing.line(mark.x, mark.y, place.x, place.y, "lead")

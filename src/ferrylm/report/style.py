@@ -56,7 +56,7 @@ svg .mark { stroke: var(--page); stroke-width: 1.5; fill-opacity: .85; }
 svg .bar { stroke: var(--page); stroke-width: .4; }
 svg .band { fill: var(--band); } svg .empty { fill: var(--line); }
 table { border-collapse: collapse; width: 100%; font-size: 13px;
-  font-variant-numeric: tabular-nums; }
+  font-variant-numeric: tabular-nums; margin: 0 0 22px; }
 caption { text-align: left; padding: 4px 0; }
 th, td { padding: 4px 8px; text-align: right; border-bottom: 1px solid var(--line);
   white-space: nowrap; }

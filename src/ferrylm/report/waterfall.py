@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ferrylm.report.measurement import MeasuredStep
 from ferrylm.report.numbers import duration
 from ferrylm.report.svg import Drawing
@@ -53,14 +55,12 @@ def _axis(drawing: Drawing, whole_us: float, scale: float) -> None:
 
 
 def ticks(whole: float) -> list[float]:
-    """Return round numbers from 0 to at most `whole`, five to ten steps."""
-    step = 10.0 ** (len(str(int(whole))) - 1) if whole >= 1 else whole
-    for divisor in (1, 2, 5, 10):
-        if whole / (step / divisor) >= 5:
-            step /= divisor
-            break
-    count = int(whole / step + 1e-9)
-    return [step * i for i in range(count + 1)]
+    """Return round numbers from 0 to at most `whole`, in at most ten steps."""
+    if whole <= 0:
+        return [0.0]
+    power = 10.0 ** math.floor(math.log10(whole / 10))
+    step = next(step for step in (power, 2 * power, 5 * power, 10 * power) if whole <= 10 * step)
+    return [step * i for i in range(int(whole / step + 1e-9) + 1)]
 
 
 def layer(step: MeasuredStep, name: str) -> tuple[str, str]:

@@ -75,6 +75,7 @@ def open_observed_engine(
     model = artifact.manifest.model
     tables = Tables.of(model, plan.library, plan.pages, plan.page_size, plan.context)
     timer = KernelTimer(engine, backend, tables)
-    if bandwidth is not None and bandwidth.copied is not None:
+    # Vulkan's times are of the kernels alone; CUDA's are of what lies between two events.
+    if bandwidth is not None and bandwidth.copied is not None and backend.kind == "cuda":
         timer.keep_busy_with(*bandwidth.copied, bandwidth.copy_seconds)
     return ObservedEngine(engine, plan, timer, bandwidth, problem)
