@@ -97,7 +97,7 @@ finally:
 """
     done = in_home(home, python_for_others(), "-I", "-S", "-c", program)
     paths = [line for line in done.stdout.splitlines() if line.startswith("/")]
-    common = str(home / "ferry-tiny/packages/common/")
+    common = f"{home}/ferry-tiny/packages/common/"
     assert [path for path in paths if not path.startswith(common)] == []
     for part in ("tvm/lib/libtvm_runtime.so", "tvm_ffi/lib/libtvm_ffi.so", "numpy/__init__.py"):
         assert common + part in paths

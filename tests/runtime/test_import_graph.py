@@ -15,8 +15,8 @@ RUNTIME_MODULES = sorted(
     if path.stem != "__init__"
 )
 FORBIDDEN = (
-    "ferrylm.compile", "ferrylm.relax_models", "ferrylm.schedules", "ferrylm.cli", "torch",
-    "transformers", "safetensors", "huggingface_hub", "click", "rich",
+    "ferrylm.bundle", "ferrylm.compile", "ferrylm.relax_models", "ferrylm.schedules", "ferrylm.cli",
+    "torch", "transformers", "safetensors", "huggingface_hub", "click", "rich",
 )  # fmt: skip
 
 
