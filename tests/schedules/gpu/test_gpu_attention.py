@@ -48,21 +48,28 @@ def device_pages(case: AttentionCase, data: AttentionData) -> tuple[Array, Array
 
 
 class Attention:
-    """The kernels of a case, built once."""
+    """The kernels of a case, each built when it is first called."""
 
     def __init__(self, case: AttentionCase, *, batch: int, tile: AttentionTile | None = None):
         self.case, self.data, self.batch = case, AttentionData(case), batch
         self.plan = plan_of(case.shape, prefill=False, tile=tile)
         self.width = case.num_heads * case.head_dim
         prefill = plan_of(case.shape, prefill=True, tile=tile)
-        functions = {
-            "decode": decode_attention(batch, self.plan),
-            "merge": merge_attention(batch, self.plan),
-            "merge_codes": merge_attention(batch, self.plan, ActivationLayout(self.width, 2)),
-            "prefill": prefill_attention(Rows(ROW_TILE), prefill),
+        layout = ActivationLayout(self.width, 2)
+        self.functions = {
+            "decode": lambda: decode_attention(batch, self.plan),
+            "merge": lambda: merge_attention(batch, self.plan),
+            "merge_codes": lambda: merge_attention(batch, self.plan, layout),
+            "prefill": lambda: prefill_attention(Rows(ROW_TILE), prefill),
         }
-        self.built = build(functions)
+        self.built: dict[str, Any] = {}
         self.pages = device_pages(case, self.data)
+
+    def kernel(self, name: str) -> Any:
+        """Return a kernel, ready to be called."""
+        if name not in self.built:
+            self.built[name] = build({name: self.functions[name]()})[name]
+        return self.built[name]
 
     def _inputs(self, positions: list[int], sequences: int) -> list[Any]:
         tables = np.repeat(self.data.table[None], sequences, axis=0)
@@ -74,18 +81,18 @@ class Attention:
         plan, inputs = self.plan, self._inputs(positions, self.batch)
         chunks = chunks_of(inputs[3].shape[1], self.case.page_size, plan.chunk)
         shape = (self.batch * self.case.num_kv_heads, chunks, plan.heads, self.case.head_dim + 2)
-        partial = run(self.built["decode"], inputs, [(shape, "float32")])[0]
+        partial = run(self.kernel("decode"), inputs, [(shape, "float32")])[0]
         g = groups(self.width)
         results: dict[str, Any] = {
             "merge": [((self.batch, padded(self.width)), "float32")],
             "merge_codes": [((self.batch, 4, g, 4), "uint32"), ((self.batch, g, 4), "uint32")],
         }
-        return run(self.built[merge], [partial, inputs[4]], results[merge])
+        return run(self.kernel(merge), [partial, inputs[4]], results[merge])
 
     def prefill(self, positions: list[int]) -> Array:
         """Return float32 (rows, padded(Hq * D))."""
         shape = (len(positions), padded(self.width))
-        return run(self.built["prefill"], self._inputs(positions, 1), [(shape, "float32")])[0]
+        return run(self.kernel("prefill"), self._inputs(positions, 1), [(shape, "float32")])[0]
 
     def expected(self, positions: list[int]) -> Array:
         """Return float64 (rows, Hq * D)."""
@@ -127,13 +134,13 @@ def test_a_row_of_padding_in_a_batch_changes_no_other_row() -> None:
     assert (out[[1, 3]] == 0).all()
 
 
-@pytest.mark.parametrize("page_size", [32, 96, 256])
-def test_the_size_of_pages_does_not_change_a_bit(page_size: int) -> None:
+def test_the_size_of_pages_does_not_change_a_bit() -> None:
     case = AttentionCase(4, 2, 16, 200, 32)
     one = Attention(case, batch=1)
-    other = Attention(replace(case, page_size=page_size), batch=1)
-    for position in (0, 31, 32, 127, 199):
-        np.testing.assert_array_equal(one.decode([position])[0], other.decode([position])[0])
+    for page_size in (96, 256):
+        other = Attention(replace(case, page_size=page_size), batch=1)
+        for position in (0, 31, 32, 127, 199):
+            np.testing.assert_array_equal(one.decode([position])[0], other.decode([position])[0])
 
 
 def test_other_tiles_give_the_same_attention() -> None:

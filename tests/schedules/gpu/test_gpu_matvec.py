@@ -32,10 +32,11 @@ class Case:
     normed: bool = False
     prepared: bool = False
     tile: MatvecTile | None = None
+    lanes: bool = False  # each has rows of its own
 
     def __str__(self) -> str:
         tags = [self.storage + "m" * self.minimum, self.arithmetic, self.epilogue]
-        tags += ["normed"] * self.normed + ["prepared"] * self.prepared
+        tags += ["normed"] * self.normed + ["prepared"] * self.prepared + ["lanes"] * self.lanes
         if self.tile is not None:
             tile = self.tile
             tags.append(f"tile{tile.subgroups}.{tile.rows}.{tile.split}.{tile.unroll}.{tile.ahead}")
@@ -80,6 +81,9 @@ CASES += [
     Case(64, 1024, "q4", True, "int16", "plain", tile=MatvecTile(4, 2, 1, 2, ahead=True)),
     Case(64, 1000, "q4", False, "int16", "plain", tile=MatvecTile(4, 2, 2, 2, ahead=True)),
     Case(64, 96, "f16", False, "f32", "plain", tile=MatvecTile(4, 4, 2)),
+    Case(101, 100, "q4", True, "f32", "plain", lanes=True),
+    Case(72, 108, "q4", False, "f32", "residual", lanes=True),
+    Case(136, 100, "q8", False, "f32", "swiglu", lanes=True),
     Case(
         *(96, 1024, "q4", False, "int16", "residual"),
         prepared=True,
@@ -156,14 +160,16 @@ def check_codes(case: Case, expected: np.ndarray, codes: np.ndarray, terms: np.n
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_products_of_every_format_keep_the_gate(case: Case) -> None:
-    profile = DOT if case.format.integer else FLOAT
+    profile = replace(DOT if case.format.integer else FLOAT, rows_in_lanes=case.lanes)
     whole = Inputs(case, 2 * ROW_TILE)
     rows_of = {1: Rows(1, 1), 2: Rows(2, 2), None: Rows(ROW_TILE)}
     functions = {}
     for batch, rows in rows_of.items():
         product = case.product(rows)
         tile = case.tile or matvec_tile(profile, product)
-        functions[f"batch_{batch}"] = matvec(product, tile, profile.subgroup)
+        functions[f"batch_{batch}"] = matvec(
+            product, tile, profile.subgroup, rows_in_lanes=case.lanes
+        )
     built = build(functions)
     expected = whole.expected()
     for batch in rows_of:
