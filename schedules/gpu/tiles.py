@@ -95,7 +95,9 @@ def matvec_tile(profile: GpuProfile, product: Product) -> MatvecTile:
     return _fitting(wanted, profile.subgroup, groups(fmt.columns))
 
 
-MOST_THREADS = {64: 512}  # of a workgroup, by subgroup width: more leave too few registers
+# Of a workgroup, by subgroup width: more leave too few registers. Twice the rows of a subgroup instead
+# leave none for loads ahead.
+MOST_THREADS = {64: 512}
 
 
 def _fitting(tile: MatvecTile, width: int, column_groups: int) -> MatvecTile:
@@ -105,7 +107,7 @@ def _fitting(tile: MatvecTile, width: int, column_groups: int) -> MatvecTile:
     while tile.split > 1 and (tile.split > steps or tile.subgroups * width > most):
         tile = replace(tile, split=tile.split // 2, subgroups=tile.subgroups // 2)
     while tile.subgroups * width > most:
-        tile = replace(tile, subgroups=tile.subgroups // 2, rows=tile.rows * 2)
+        tile = replace(tile, subgroups=tile.subgroups // 2, rows=tile.rows * 2, ahead=False)
     while tile.unroll > 1 and tile.split * tile.unroll > steps:
         tile = replace(tile, unroll=tile.unroll // 2)
     if tile.ahead and 2 * tile.split * tile.unroll > steps:
