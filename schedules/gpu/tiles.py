@@ -95,8 +95,8 @@ def matvec_tile(profile: GpuProfile, product: Product) -> MatvecTile:
     return _fitting(wanted, profile.subgroup, groups(fmt.columns))
 
 
-# Of a workgroup, by subgroup width: more leave too few registers. Twice the rows of a subgroup instead
-# leave none for loads ahead.
+# Of a workgroup, by subgroup width: more leave too few registers. Twice the rows of a subgroup
+# instead leave none for loads ahead.
 MOST_THREADS = {64: 512}
 
 
