@@ -19,14 +19,19 @@ MASKED = -1e30  # the score of a token that a query must not see
 
 @T.inline
 def load_queries(q, queries, thread, first_row, first_head, plan):  # noqa: D103
-    for i in T.serial((plan.rows * plan.head_dim + plan.threads - 1) // plan.threads):
+    # Zeros fill a head up to whole vectors: the memory may hold what is not a number, and a key's
+    # zeros do not take that away.
+    width = T.meta_var(plan.vectors * KEY_VECTOR)
+    for i in T.serial((plan.rows * width + plan.threads - 1) // plan.threads):
         e = T.meta_var(i * plan.threads + thread)
-        if e < plan.rows * plan.head_dim:
-            queries[e // plan.head_dim, e % plan.head_dim] = q[
-                first_row + e // plan.head_dim // plan.heads,
-                first_head + e // plan.head_dim % plan.heads,
-                e % plan.head_dim,
-            ]
+        if e < plan.rows * width:
+            queries[e // width, e % width] = T.float32(0)
+            if e % width < plan.head_dim:
+                queries[e // width, e % width] = q[
+                    first_row + e // width // plan.heads,
+                    first_head + e // width % plan.heads,
+                    e % width,
+                ]
 
 
 @T.inline
