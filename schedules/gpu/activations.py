@@ -19,6 +19,7 @@ from tvm.script import tirx as T
 from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu.layout import GROUP, RADIX, ActivationLayout, groups, padded
 from ferrylm.schedules.gpu.operations import clustered_add, clustered_max, subgroup_add
+from ferrylm.schedules.gpu.row_counts import row_count, tile_count
 from ferrylm.schedules.gpu.signature import without
 
 COLUMNS = 4  # of a lane
@@ -83,7 +84,7 @@ def quantize_columns(values, squares, m, chunk, stored, codes, terms, layout):  
 
 def rows_of(rows: Rows, layout: ActivationLayout) -> Any:
     """Return the number of rows as a kernel with quantized activations wants it."""
-    return rows.extent if layout.tiled else rows.symbol()
+    return tile_count(rows) * rows.tile if layout.tiled else row_count(rows)
 
 
 def quantize(
@@ -138,7 +139,7 @@ def sum_of_squares(x, m, thread, width, threads, subgroup, partial, total):  # n
 
 def norm(rows: Rows, width: int, threads: int, subgroup: int, eps: float) -> Any:
     """Return the PrimFunc (x, gain, y) of RMSNorm in float32."""
-    extent, wide = rows.symbol(), padded(width)
+    extent, wide = row_count(rows), padded(width)
 
     @T.prim_func(s_tir=True, private=True)
     def func(px: T.handle, gain: T.Buffer((width,), "float32"), py: T.handle):

@@ -31,6 +31,7 @@ from ferrylm.schedules.gpu.attention_blocks import (
 )
 from ferrylm.schedules.gpu.attention_plan import VALUE_VECTOR, AttentionPlan
 from ferrylm.schedules.gpu.layout import KEY_VECTOR, padded
+from ferrylm.schedules.gpu.row_counts import row_count
 
 __all__ = ["decode_attention", "prefill_attention"]
 
@@ -45,7 +46,7 @@ def prefill_attention(rows: Rows, plan: AttentionPlan) -> Any:
 
     The rows are consecutive positions, then padding; a row of padding gives zeros.
     """
-    extent, tile, shape = rows.symbol(), plan.queries, plan.shape
+    extent, tile, shape = row_count(rows), plan.queries, plan.shape
     head_dim, kv_heads, outputs = shape.head_dim, shape.num_kv_heads, plan.rows_a_lane
     width, value_width = padded(shape.num_heads * head_dim), padded(head_dim, KEY_VECTOR)
 

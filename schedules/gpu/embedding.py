@@ -15,6 +15,7 @@ from tvm.script import tirx as T
 
 from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu.layout import WeightFormat, padded
+from ferrylm.schedules.gpu.row_counts import row_count, tile_count
 from ferrylm.schedules.gpu.signature import without
 
 
@@ -37,12 +38,8 @@ def embed(rows: Rows, fmt: WeightFormat, threads: int) -> Any:
     return func if fmt.minimum else without(func, ["minimum"])
 
 
-def _tiles(rows: Rows) -> Any:
-    return rows.tiles if rows.count is None else rows.count // rows.tile
-
-
 def _embed_plain(rows: Rows, fmt: WeightFormat, threads: int) -> Any:
-    tiles, tile, wide = _tiles(rows), rows.tile, padded(fmt.columns)
+    tiles, tile, wide = tile_count(rows), rows.tile, padded(fmt.columns)
     dtype, shape = fmt.tensors()["weight"]
 
     @T.prim_func(s_tir=True, private=True)
@@ -64,7 +61,7 @@ def _embed_plain(rows: Rows, fmt: WeightFormat, threads: int) -> Any:
 
 
 def _embed_grouped(rows: Rows, fmt: WeightFormat, threads: int) -> Any:
-    tiles, tile, wide = _tiles(rows), rows.tile, padded(fmt.columns)
+    tiles, tile, wide = tile_count(rows), rows.tile, padded(fmt.columns)
     tensors = fmt.tensors()
     codes_shape, scale_shape = tensors["codes"][1], tensors["scale"][1]
 
@@ -99,7 +96,7 @@ def _embed_grouped(rows: Rows, fmt: WeightFormat, threads: int) -> Any:
 
 def select_row(rows: Rows, width: int, threads: int) -> Any:
     """Return the PrimFunc (x, row, y): y float32 (1, padded(width)) is the row `row[0]` of x."""
-    extent, wide = rows.symbol(), padded(width)
+    extent, wide = row_count(rows), padded(width)
 
     @T.prim_func(s_tir=True, private=True)
     def func(px: T.handle, row: T.Buffer((1,), "int32"), y: T.Buffer((1, wide), "float32")):

@@ -18,6 +18,7 @@ from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu.activations import COLUMNS, LANES, rows_of
 from ferrylm.schedules.gpu.layout import RADIX, ActivationLayout, groups, padded
 from ferrylm.schedules.gpu.operations import clustered_add
+from ferrylm.schedules.gpu.row_counts import row_count
 from ferrylm.schedules.gpu.signature import without
 
 ROUNDING = 0.51  # of a code; float32 rounds products of 16-bit codes to 0.002 of one
@@ -116,7 +117,7 @@ def compare(x, values, scale, terms, gain, wrong, m, chunk, layout):  # noqa: D1
 
 def first_row(rows: Rows, width: int, threads: int) -> Any:
     """Return the PrimFunc (x, vector)."""
-    extent, wide = rows.symbol(), padded(width)
+    extent, wide = row_count(rows), padded(width)
 
     @T.prim_func(s_tir=True, private=True)
     def func(px: T.handle, vector: T.Buffer((width,), "float32")):

@@ -31,6 +31,7 @@ from ferrylm.schedules.gpu.operations import (
     subgroup_shuffle_xor,
 )
 from ferrylm.schedules.gpu.overlap import overlapped
+from ferrylm.schedules.gpu.row_counts import tile_count
 from ferrylm.schedules.gpu.signature import without
 
 
@@ -172,7 +173,7 @@ def matrix_matmul(product: Product, tile: MatrixTile, *, overlap: bool = False) 
     The rows of activations may be any number of row tiles; `overlap` is that of matvec.
     """
     rows, fmt = product.rows, product.fmt
-    extent, grid = rows.extent, MatrixGrid(product, tile)
+    extent, grid = tile_count(rows) * rows.tile, MatrixGrid(product, tile)
     tensors = fmt.tensors()
     codes_shape, scale_shape = tensors["codes"][1], tensors["scale"][1]
     outputs, columns = padded(product.outputs), grid.columns

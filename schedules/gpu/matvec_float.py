@@ -12,6 +12,7 @@ from ferrylm.schedules.gpu.matvec_epilogue import store
 from ferrylm.schedules.gpu.matvec_grid import MatvecGrid, MatvecTile, Product
 from ferrylm.schedules.gpu.matvec_integer import load_group
 from ferrylm.schedules.gpu.operations import fma
+from ferrylm.schedules.gpu.row_counts import row_count
 from ferrylm.schedules.gpu.signature import without
 
 
@@ -57,7 +58,7 @@ def multiply_floats(weight, values, terms, totals, sums, r, m, columns, fmt):  #
 def grouped_float(product: Product, tile: MatvecTile, width: int) -> Any:
     """Return the PrimFunc (x, weights..., residual, y) for weights with a scale per group."""
     rows, fmt = product.rows, product.fmt
-    extent, columns, g = rows.symbol(), rows.tile, groups(fmt.columns)
+    extent, columns, g = row_count(rows), rows.tile, groups(fmt.columns)
     grid, tensors = MatvecGrid(product, tile, width), fmt.tensors()
     codes_shape, scale_shape = tensors["codes"][1], tensors["scale"][1]
     steps = -(-g // grid.lanes)
@@ -125,7 +126,7 @@ def grouped_float(product: Product, tile: MatvecTile, width: int) -> Any:
 def plain_float(product: Product, tile: MatvecTile, width: int) -> Any:
     """Return the PrimFunc (x, weight, residual, y) for float16 or float32 weights."""
     rows, fmt = product.rows, product.fmt
-    extent, columns, vector = rows.symbol(), rows.tile, fmt.vector
+    extent, columns, vector = row_count(rows), rows.tile, fmt.vector
     grid, (dtype, shape) = MatvecGrid(product, tile, width), fmt.tensors()["weight"]
     steps = -(-fmt.columns // (grid.lanes * vector))
     outputs, wide = padded(product.outputs), padded(fmt.columns)

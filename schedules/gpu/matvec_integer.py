@@ -11,6 +11,7 @@ from ferrylm.schedules.gpu.layout import RADIX, padded
 from ferrylm.schedules.gpu.matvec_epilogue import store
 from ferrylm.schedules.gpu.matvec_grid import MatvecGrid, MatvecTile, Product
 from ferrylm.schedules.gpu.operations import dot4, fma, grid_dependency_wait
+from ferrylm.schedules.gpu.row_counts import row_count
 from ferrylm.schedules.gpu.signature import without
 
 LOW = 0x0F0F0F0F  # the low nibble of each byte of a word
@@ -149,7 +150,7 @@ def integer_matvec(product: Product, tile: MatvecTile, width: int, *, overlap: b
     With `overlap` it waits for the kernel before it (overlap.py), weights already on their way.
     """
     rows, fmt = product.rows, product.fmt
-    extent, columns = rows.symbol(), rows.tile
+    extent, columns = row_count(rows), rows.tile
     grid, tensors = MatvecGrid(product, tile, width), fmt.tensors()
     codes_shape, scale_shape = tensors["codes"][1], tensors["scale"][1]
     outputs = padded(product.outputs)

@@ -22,6 +22,7 @@ from ferrylm.schedules.gpu.matvec_float import decode_group
 from ferrylm.schedules.gpu.matvec_grid import MatvecGrid, MatvecTile, Product
 from ferrylm.schedules.gpu.matvec_integer import load_group
 from ferrylm.schedules.gpu.operations import fma, subgroup_broadcast
+from ferrylm.schedules.gpu.row_counts import row_count
 from ferrylm.schedules.gpu.signature import without
 
 
@@ -90,7 +91,7 @@ def store_rows(sums, residual, y, first_m, workgroup, thread, grid):  # noqa: D1
 def lane_matvec(product: Product, tile: MatvecTile, width: int) -> Any:
     """Return the PrimFunc (x, weights..., residual, y) for weights with a scale per group."""
     rows, fmt = product.rows, product.fmt
-    extent, columns, g = rows.symbol(), rows.tile, groups(fmt.columns)
+    extent, columns, g = row_count(rows), rows.tile, groups(fmt.columns)
     grid, tensors = LaneGrid(product, tile, width), fmt.tensors()
     codes_shape, scale_shape = tensors["codes"][1], tensors["scale"][1]
     outputs, wide = padded(product.outputs), padded(fmt.columns)

@@ -20,6 +20,7 @@ from tvm.script import tirx as T
 from ferrylm.schedules.cpu.attention import AttentionShape
 from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu.layout import KEY_VECTOR, padded
+from ferrylm.schedules.gpu.row_counts import row_count
 
 
 def rope_append(rows: Rows, shape: AttentionShape, threads: int, *, one_sequence: bool) -> Any:
@@ -28,7 +29,7 @@ def rope_append(rows: Rows, shape: AttentionShape, threads: int, *, one_sequence
     Row m belongs to sequence m, or to sequence 0 when there is only `one_sequence`. Rows of
     padding append nothing; their queries are rotated as at position 0.
     """
-    extent = rows.symbol()
+    extent = row_count(rows)
     heads, kv_heads, head_dim = shape.num_heads, shape.num_kv_heads, shape.head_dim
     half, scale = head_dim // 2, 1.0 / math.sqrt(head_dim)
     width = padded((heads + 2 * kv_heads) * head_dim)
