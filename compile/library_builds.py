@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import pickle
-import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from ferrylm.compile.library import BuiltLibrary, LibraryJob
+from ferrylm.compile.worker_process import run_module
 from ferrylm.errors import CompileError
 from ferrylm.runtime.progress import Progress, ProgressCallback
 
@@ -40,10 +40,8 @@ def _run_here(job: LibraryJob) -> BuiltLibrary:
 
 
 def _run_in_worker(job: LibraryJob) -> BuiltLibrary:
-    command = [sys.executable, "-m", "ferrylm.compile.library_builds"]
-    environment = {**os.environ, "TVM_USE_RUNTIME_LIB": "0"}
-    done = subprocess.run(
-        command, input=pickle.dumps(job), capture_output=True, env=environment, check=False
+    done = run_module(
+        "ferrylm.compile.library_builds", pickle.dumps(job), {"TVM_USE_RUNTIME_LIB": "0"}
     )
     if done.returncode != 0:
         lines = done.stderr.decode(errors="replace").strip().splitlines()

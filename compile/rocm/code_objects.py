@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 import os
 import pickle
-import subprocess
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ferrylm.compile.rocm.architectures import Architecture
+from ferrylm.compile.worker_process import run_module
 from ferrylm.errors import CompileError
 
 if TYPE_CHECKING:
@@ -54,10 +54,8 @@ def build_code_objects(
 
 
 def _run_worker(job: Job) -> dict[str, CodeObject]:
-    command = [sys.executable, "-m", "ferrylm.compile.rocm.code_objects"]
-    environment = {**os.environ, "TVM_USE_RUNTIME_LIB": "0"}
-    done = subprocess.run(
-        command, input=pickle.dumps(job), capture_output=True, env=environment, check=False
+    done = run_module(
+        "ferrylm.compile.rocm.code_objects", pickle.dumps(job), {"TVM_USE_RUNTIME_LIB": "0"}
     )
     answers: dict[str, CodeObject] = {}
     stream = io.BytesIO(done.stdout)
