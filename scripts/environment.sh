@@ -48,7 +48,11 @@ ensure_environment() {
     say "installing ferrylm and what it needs (TVM is 100 MB; this takes a minute or two)"
     rm -f "$stamp"
     ensure_compiler
-    pip_install -e "$ROOT[compile]"
+    if [[ "$kind" == dev ]]; then
+        pip_install -e "$ROOT[compile,cuda,cuda-inspect,bundle]"
+    else
+        pip_install -e "$ROOT[compile]"
+    fi
     if [[ "$kind" == dev ]]; then
         # Read here, because older pips do not know --group.
         local packages

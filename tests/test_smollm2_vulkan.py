@@ -74,4 +74,4 @@ def test_greedy_text_is_the_cpus_wherever_its_lead_exceeds_the_tolerance(
     near_tie = 2 * TOLERANCE * float(np.std(wanted, axis=1).max())
     agreement, counted = compared.agreement(near_tie)
     assert agreement == 1.0
-    assert counted >= 0.9 * TOKENS
+    assert counted >= 0.75 * TOKENS
