@@ -66,7 +66,7 @@ ensure_environment() {
 
 # Prints what the installation is built of: it holds the compiled libraries of native/.
 build_inputs() {
-    cat "$ROOT/pyproject.toml"
+    cat "$ROOT/pyproject.toml" "$ROOT/scripts/environment.sh"
     if [[ -d "$ROOT/native" ]]; then
         cat "$ROOT/CMakeLists.txt"
         find "$ROOT/native" -type f -exec cksum {} + | LC_ALL=C sort
