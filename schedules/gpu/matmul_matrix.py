@@ -174,10 +174,8 @@ def matrix_matmul(product: Product, tile: MatrixTile, *, overlap: bool = False) 
     """
     rows, fmt = product.rows, product.fmt
     extent, grid = tile_count(rows) * rows.tile, MatrixGrid(product, tile)
-    tensors = fmt.tensors()
-    codes_shape, scale_shape = tensors["codes"][1], tensors["scale"][1]
+    (_, codes_shape), (_, scale_shape) = fmt.tensors()["codes"], fmt.tensors()["scale"]
     outputs, columns = padded(product.outputs), grid.columns
-    words_count = 2 * tile.row_tiles * fmt.words
 
     @T.prim_func(s_tir=True, private=True)
     def func(
@@ -205,7 +203,7 @@ def matrix_matmul(product: Product, tile: MatrixTile, *, overlap: bool = False) 
                     shared = T.alloc_buffer(grid.shared_sums, "float32", scope="shared")
                     results = T.alloc_buffer(grid.shared_results, "float32", scope="shared")
                     sums = T.alloc_buffer((grid.sums,), "float32", scope="local")
-                    words = T.alloc_buffer((words_count,), "uint32", scope="local")
+                    words = T.alloc_buffer((grid.words,), "uint32", scope="local")
                     scales = T.alloc_buffer(
                         (2 * tile.row_tiles, QUARTET, 2), "float32", scope="local"
                     )

@@ -75,6 +75,11 @@ class MatrixGrid:
         return 4 * self.tile.row_tiles * self.tile.column_tiles + 2 * self.tile.column_tiles
 
     @property
+    def words(self) -> int:
+        """Return the words of codes that a lane holds of a quartet."""
+        return 2 * self.tile.row_tiles * self.product.fmt.words
+
+    @property
     def steps(self) -> int:
         """Return how many quartets a subgroup works on."""
         quartets = -(-groups(self.product.fmt.columns) // QUARTET)
