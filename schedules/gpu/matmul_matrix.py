@@ -214,11 +214,11 @@ def matrix_matmul(product: Product, tile: MatrixTile, *, overlap: bool = False) 
                     for step in T.serial(grid.steps):
                         load_rows(
                             codes, scale, minimum, words, scales, workgroup, thread,
-                            grid.quartet(workgroup, thread, step), grid,
+                            grid.quartet(thread, step), grid,
                         )  # fmt: skip
                         multiply_quartet(
                             x_codes, x_terms, words, scales, sums, block * columns,
-                            extent - 1, thread, grid.quartet(workgroup, thread, step), grid,
+                            extent - 1, thread, grid.quartet(thread, step), grid,
                         )  # fmt: skip
                     store_fragments(
                         sums, shared, results, residual, gain, y, y_codes, y_terms,

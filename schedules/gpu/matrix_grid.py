@@ -23,7 +23,6 @@ class MatrixTile:
     split: int
     row_tiles: int
     column_tiles: int
-    rotated: bool = False
 
     def __post_init__(self) -> None:
         if self.subgroups % self.split:
@@ -99,10 +98,8 @@ class MatrixGrid:
         """Return a thread's lane."""
         return thread % self.width
 
-    def quartet(self, workgroup: Any, thread: Any, step: Any) -> Any:
+    def quartet(self, thread: Any, step: Any) -> Any:
         """Return the quartet of groups of a subgroup's step."""
-        if self.tile.rotated:
-            step = (step + workgroup) % self.steps
         return step * self.tile.split + thread // self.width % self.tile.split
 
     def place(self, thread: Any, tile: int, half: int) -> Any:

@@ -1,8 +1,8 @@
 """Numbers of rows as GPU kernels want them: 32 bits wide.
 
 Sizes of tensors are int64 elsewhere, and so would be all indices made of them. 64-bit division is
-slow on every GPU, and wrong on one driver: NVIDIA's 580.159 for Vulkan divides by constants that
-are no power of two as if by others.
+slow on every GPU, and it seems wrong on one driver: with NVIDIA's 580.159 for Vulkan, prefill
+attention failed where it divided by constants that are no power of two, and not with 32 bits.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Tiles of the GPU kernels, as data.
 
-Those of products with subgroups of 32 were measured on an H200, one row of activations, on the
-shapes of Llama 3 8B; those with subgroups of 8 on lavapipe. 16 and 64 follow 32.
+Those of products with subgroups of 32 were chosen on an H200 on the shapes of Llama 3 8B, those
+that load ahead in whole steps whose kernels overlap; those with subgroups of 8 on lavapipe. 16 and
+64 follow 32 and were run nowhere.
 """
 
 from __future__ import annotations
@@ -50,7 +51,6 @@ NARROW_SUBGROUP_PREPARED = MatvecTile(8, 4)
 
 # Products on matrix units: a decode step of a few sequences, and a chunk of prefill.
 MATRIX_FEW = MatrixTile(8, 8, 2, 1)
-MATRIX_FEW_PREPARED = MatrixTile(8, 8, 2, 1)
 MATRIX_MANY = MatrixTile(4, 1, 4, 2)
 
 
@@ -63,8 +63,7 @@ def matrix_tile(product: Product) -> MatrixTile:
     """Return the tile of a product on matrix units."""
     if product.rows.count is None:
         return MATRIX_MANY
-    wanted = MATRIX_FEW_PREPARED if product.parts else MATRIX_FEW
-    return replace(wanted, row_tiles=4) if product.pairs else wanted
+    return replace(MATRIX_FEW, row_tiles=2 * MATRIX_FEW.row_tiles) if product.pairs else MATRIX_FEW
 
 
 def row_threads(profile: GpuProfile, width: int) -> int:
