@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +10,9 @@ import pytest
 from kernel_measurements import measurement
 
 from ferrylm.runtime.backends import open_backend, probe_kind
-from ferrylm.runtime.device_bandwidth import DeviceBandwidth
-
-SCRIPT = Path(__file__).parents[1] / "scripts" / "compare_dlight.py"
-
-
-@pytest.fixture(scope="module")
-def script() -> Any:
-    spec = importlib.util.spec_from_file_location("compare_dlight", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["compare_dlight"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+from ferrylm.runtime.manifest import Parameter
+from scripts import compare_dlight, dlight_products
+from scripts.weight_product import WeightProduct
 
 
 @pytest.mark.parametrize(
@@ -40,40 +27,61 @@ def script() -> Any:
         ("attention_batch1", None),
     ],
 )
-def test_a_product_is_known_by_its_name(script: Any, name: str, found: Any) -> None:
-    assert script.product_of(name) == (None if found is None else script.Product(*found))
+def test_a_product_is_known_by_its_name(name: str, found: Any) -> None:
+    wanted = None if found is None else WeightProduct(*found)
+    assert compare_dlight.product_of(name) == wanted
 
 
-def test_products_are_those_of_decode_steps(script: Any) -> None:
-    found = script._products(measurement().steps)
+def test_products_are_those_of_decode_steps() -> None:
+    found = compare_dlight.products_of_steps(measurement().steps)
     assert {(product.rows, product.columns) for product, _ in found} == {
         (96, 64), (64, 64), (500, 64),
     }  # fmt: skip
 
 
+def test_products_are_found_among_the_parameters_of_a_library() -> None:
+    def parameter(name: str, *shape: int) -> Parameter:
+        return Parameter(name, "uint32", shape, (name,), None)
+
+    found = dlight_products.products_of([
+        parameter("layers.0.qkv.codes", 96, 2, 4), parameter("layers.0.qkv.scale", 96, 2),
+        parameter("head.codes", 500, 2, 8), parameter("down.minimum", 64, 3),
+        parameter("down.codes", 64, 3, 4), parameter("norm", 64),
+    ])  # fmt: skip
+    assert set(found) == {
+        WeightProduct(4, False, 96, 64), WeightProduct(8, False, 500, 64),
+        WeightProduct(4, True, 64, 96),
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(("bits", "minimum"), [(4, False), (4, True), (8, False)])
-def test_dlights_function_is_checked_and_timed(script: Any, bits: int, minimum: bool) -> None:
+def test_dlights_function_is_checked_and_timed(tmp_path: Path, bits: int, minimum: bool) -> None:
     probe = probe_kind("vulkan")
     if not probe.devices:
         pytest.skip(f"no Vulkan device: {probe.problem}")
+    product = WeightProduct(bits, minimum, 48, 64)
+    dlight_products.build([product, product], tmp_path, "float16", "vulkan", "90", "subgroup8")
+    assert [path.name for path in tmp_path.glob("*.so")] == ["dlight-0.so"]
     backend: Any = open_backend(probe.devices[0], 1)
-    product = script.Product(bits, minimum, 48, 64)
-    code = script.compiled(product, "float16", "vulkan", "90", "subgroup8")
-    copied = tuple(backend.upload(np.zeros(64, np.uint8)) for _ in range(2))
-    busy = DeviceBandwidth(1.0, "made up", copied)
-    assert script.measured_us(backend, code, product, "float16", 1, busy) > 0
+    library = tmp_path / "dlight-0.so"
+    assert compare_dlight.measured_us(backend, library, product, "float16", 1) > 0
     backend.close()
 
 
-def test_a_wrong_result_ends_the_comparison(script: Any) -> None:
-    product = script.Product(4, False, 8, 32)
+def test_a_folder_for_another_kind_of_device_is_refused(tmp_path: Path) -> None:
+    dlight_products.build([], tmp_path, "float16", "cuda", "90a", "")
+    with pytest.raises(SystemExit, match="was built for cuda, not for vulkan"):
+        compare_dlight.compare(tmp_path, tmp_path / "none", "vulkan", 1)
+
+
+def test_a_wrong_result_is_told_from_rounding() -> None:
+    product = WeightProduct(4, False, 8, 32)
     arrays = [np.zeros((8, 4), np.uint32), np.ones((8, 1), np.float16)]
-    x = np.ones((1, 32), np.float32)
-    script._check(np.full((1, 8), -256.0), x, arrays, product)
-    with pytest.raises(SystemExit, match="is off by"):
-        script._check(np.full((1, 8), -250.0), x, arrays, product)
+    x = np.ones(32, np.float32)
+    assert product.worst_error(np.full(8, -256.0), x, arrays) == 0
+    assert product.worst_error(np.full(8, -250.0), x, arrays) > compare_dlight._TOLERANCE
 
 
-def test_dlights_function_is_compiled_for_nvidia(script: Any) -> None:
-    product = script.Product(4, False, 48, 64)
-    assert script.compiled(product, "float16", "cuda", "90a", "")[:4] == b"\x7fELF"
+def test_dlights_function_is_compiled_for_nvidia() -> None:
+    product = WeightProduct(4, False, 48, 64)
+    assert dlight_products.compiled(product, "float16", "cuda", "90a", "")[:4] == b"\x7fELF"

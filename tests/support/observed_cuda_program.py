@@ -1,4 +1,4 @@
-"""cuda_program.py with one action more: a step on the stand-ins, replayed and then watched."""
+"""cuda_program.py with actions more: a step on the stand-ins is watched, and its kernels timed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 from cuda_program import ACTIONS, main, note
 
 from ferrylm.runtime.cuda_backend import CudaBackend
+from ferrylm.runtime.device_bandwidth import measure_device_bandwidth
+from ferrylm.runtime.kernel_sequences import KeptCall, sequence_milliseconds
 from ferrylm.runtime.observed_backend import ObservedBackend
 
 
@@ -25,35 +27,39 @@ class Loaded:
 
 
 def observe(backend: CudaBackend, machine: Any) -> dict[str, Any]:
-    """Replay a step, time its kernels behind two copies, and replay it again."""
+    """Replay a step, watch it, time the kernel that it calls twice, and replay it again.
+
+    Only the first of the two reads x, which is said to be in no cache.
+    """
     observed = ObservedBackend(Loaded(backend, machine))  # type: ignore[arg-type]
     function = observed.load(None)["main"]
     x = backend.upload(np.arange(256, dtype=np.float32))
-    source, target = (backend.upload(np.zeros(4096, np.uint8)) for _ in range(2))
     step = observed.repeated(lambda: function(x))
     step.run()
-    names: list[str] = []
+    calls: list[tuple[str, KeptCall]] = []
 
-    def watch(_function: Any, name: str, before: bool, _result: Any, *_arguments: Any) -> int:
-        if before:
-            names.append(name)
+    def watch(function: Any, name: str, before: bool, _result: Any, *arguments: Any) -> int:
+        if before and not name.startswith("vm.builtin."):
+            calls.append((name, KeptCall(function, arguments, 64 << 20)))
         return 0
-
-    def run_ahead() -> None:
-        note("run ahead")
-        for _ in range(2):
-            source.copyto(target)
 
     with observed.direct(), observed.instrumented(watch):
         step.run()
-    note("profile")
-    with observed.direct(run_ahead):
-        kernels = observed.profile(step.run)
-    note("profiled")
+    twice = [call for name, call in calls if name == "double"]
+    note("sequence")
+    times = sequence_milliseconds(backend, twice, lambda value: value.data_ptr() == x.data_ptr(), 3)
+    note("measured")
     step.run()
-    return {"kernels": kernels, "names": names}
+    return {"names": [name for name, _ in calls], "x": hex(x.data_ptr()), "times": times}
+
+
+def bandwidth(backend: CudaBackend, _machine: Any) -> dict[str, Any]:
+    """Measure the bandwidth of memory."""
+    found = measure_device_bandwidth(backend, 1)
+    return {"gb_s": found.gb_s, "method": found.method}
 
 
 if __name__ == "__main__":
     ACTIONS["observe"] = observe
+    ACTIONS["bandwidth"] = bandwidth
     main()

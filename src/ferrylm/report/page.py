@@ -152,7 +152,7 @@ def _method(found: Measurement) -> str:
     repetitions = max(step.repetitions for step in found.steps)
     return (
         "<h2>How this was measured</h2>\n"
-        f"<p>Each launch was timed {repetitions} times in steps that are made kernel by kernel; "
+        f"<p>Each launch was timed {repetitions} times{_alone(found)}; "
         "shown are medians. The whole step is timed apart, by the host's clock, as the engine "
         "makes it, so its kernels may overlap there and take less than their sum.</p>\n"
         "<p>Bytes are those that a launch must move at least, from the shapes of its arguments: "
@@ -162,3 +162,9 @@ def _method(found: Measurement) -> str:
         "be read faster than that. The dashed line is no limit of the device but the fastest "
         "kernel of this page.</p>"
     )
+
+
+def _alone(found: Measurement) -> str:
+    if found.target.startswith("cuda"):
+        return ", all launches of a kernel in a row, with weights and pages that no cache holds"
+    return " in steps that are made kernel by kernel"

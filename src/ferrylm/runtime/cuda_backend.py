@@ -154,8 +154,38 @@ class CudaBackend(DeviceMemory):
             self._graphs.append(graph)
             return graph, result, held
 
+    def attribute(self, which: int) -> int:
+        """Return an attribute of the device, by its number in CUDA's cudaDeviceAttr."""
+        return self.runtime.attribute(which, self._found.index)
+
+    def replayed_milliseconds(self, call: Callable[[], Tensor], repetitions: int) -> list[float]:
+        """Capture a call, replay it so often, after one to warm up, and return each time.
+
+        Raises DeviceError.
+        """
+        graph, _result, _held = self.record(call)
+        times = []
+        try:
+            for _ in range(repetitions + 1):
+                start, end = self.runtime.new_event(), self.runtime.new_event()
+                self.runtime.record_event(start, self.stream)
+                graph.launch(self.stream)
+                self.runtime.record_event(end, self.stream)
+                times.append(self.runtime.milliseconds(start, end))
+                self.runtime.free_event(start)
+                self.runtime.free_event(end)
+        finally:
+            self.synchronize()
+            self._graphs.remove(graph)
+            graph.close()
+        return times[1:]
+
     def profile(self, call: Callable[[], object]) -> list[dict[str, object]]:
-        """Return kernel function, milliseconds and grid (not known) of each call of a step."""
+        """Return kernel function, milliseconds and grid (not known) of each call of a step.
+
+        Each time is of what lies between two events, the launch among it; where kernels take a few
+        microseconds, `replayed_milliseconds` of many of them says more.
+        """
         events: list[tuple[str, Any, Any]] = []
 
         def note(_function: Any, name: str, before: bool, _result: Any, *_arguments: Any) -> int:

@@ -49,6 +49,12 @@ class CudaRuntime:
         self.call("cudaMemGetInfo", ctypes.byref(free), ctypes.byref(total))
         return free.value, total.value
 
+    def attribute(self, which: int, index: int) -> int:
+        """Return an attribute of a device, by its number in cudaDeviceAttr."""
+        value = ctypes.c_int()
+        self.call("cudaDeviceGetAttribute", ctypes.byref(value), which, index)
+        return value.value
+
     def new_stream(self) -> int:
         """Return a stream that keeps order with the default stream."""
         stream = ctypes.c_void_p()

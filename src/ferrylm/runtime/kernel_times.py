@@ -1,8 +1,8 @@
 """Time every kernel launch of a step at the model's real shapes.
 
-On a processor the virtual machine's hook reads the clock around every call. A GPU is asked for its
-own times through `Backend.profile`; so that none of them holds the time that the host takes for a
-launch, copies keep the device busy until the host has put all of the step on its stream.
+On a processor the virtual machine's hook reads the clock around every call. Vulkan is asked for its
+own times through `Backend.profile`. On an NVIDIA GPU a launch gets the mean of those of its kind
+(kernel_sequences.py).
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from ferrylm.errors import DeviceError
-from ferrylm.runtime.backends.base import Tensor
 from ferrylm.runtime.engine import Engine
+from ferrylm.runtime.kernel_sequences import (
+    KeptCall,
+    ReplayingBackend,
+    sequence_milliseconds,
+)
 from ferrylm.runtime.kernel_traffic import Argument, StepShape, Tables, Traffic, traffic_of
 from ferrylm.runtime.kv_pages import Sequence
 from ferrylm.runtime.observed_backend import ObservedBackend
@@ -25,8 +29,6 @@ from ferrylm.runtime.observed_backend import ObservedBackend
 _KEEP_RUNNING = 0  # VMInstrumentReturnKind::kNoOp
 # What the virtual machine calls besides kernels: its own functions, and those on sizes.
 _NOT_KERNELS = ("vm.builtin.", "shape_func", "compute_symbolic_expr")
-_AHEAD_FACTOR = 2.0  # the host's time is uncertain; a device that idles adds its latency
-_MOST_AHEAD_SECONDS = 0.1
 
 Clock = Callable[[], int]
 
@@ -80,14 +82,12 @@ class KernelTimer:
         backend: ObservedBackend,
         tables: Tables,
         *,
+        streamed: frozenset[Argument] = frozenset(),
         clock: Clock = time.perf_counter_ns,
     ) -> None:
+        """Take an engine; `streamed` are weights and pages, which no cache holds in a step."""
         self._engine, self._backend, self._tables, self._clock = engine, backend, tables, clock
-        self._busy: tuple[Tensor, Tensor, float] | None = None
-
-    def keep_busy_with(self, source: Tensor, target: Tensor, seconds: float) -> None:
-        """Use copies of a tensor, which take so long each, to keep the device busy."""
-        self._busy = (source, target, seconds)
+        self._streamed = streamed
 
     def decode(self, batch: int, depth: int, repetitions: int) -> StepTimes:
         """Time a decode step of `batch` sequences of `depth` tokens. Raises DeviceError."""
@@ -149,7 +149,10 @@ class KernelTimer:
         step_ms = statistics.median(self._whole(step) for _ in range(max(3, repetitions)))
         with self._backend.direct():
             step()  # warm as the others, and without the hook
-        samples = [self._sample(step) for _ in range(repetitions)]
+        if self._backend.kind == "cuda":
+            samples = self._in_sequence(step, shape, repetitions)
+        else:
+            samples = [self._sample(step) for _ in range(repetitions)]
         return StepTimes(name, shape, self._launches(samples, shape), step_ms, repetitions)
 
     def _whole(self, step: Callable[[], None]) -> float:
@@ -161,10 +164,8 @@ class KernelTimer:
         if self._backend.kind == "cpu":
             calls = self._watched(step)
             return _Sample(tuple(calls), tuple(call.milliseconds for call in calls))
-        started = self._clock()
         calls = self._watched(step)
-        host_seconds = (self._clock() - started) / 1e9
-        with self._backend.direct(lambda: self._run_ahead(host_seconds)):
+        with self._backend.direct():
             found = self._backend.profile(step)
         if not found:
             raise DeviceError(
@@ -174,16 +175,47 @@ class KernelTimer:
             )
         return _device_sample(calls, found)
 
-    def _watched(self, step: Callable[[], None]) -> list[_Call]:
-        """Return the kernels that a step calls, with times of the host's clock."""
+    def _in_sequence(
+        self, step: Callable[[], None], shape: StepShape, repetitions: int
+    ) -> list[_Sample]:
+        """Return samples in which every launch of a kernel has the same time."""
+        kept: list[tuple[Any, tuple[Any, ...]]] = []
+        calls = self._watched(step, kept)
+        kinds: dict[str, list[KeptCall]] = {}
+        for call, (function, given) in zip(calls, kept, strict=True):
+            moved = traffic_of(call.name, call.arguments, shape, self._tables).bytes_moved
+            kinds.setdefault(call.name, []).append(KeptCall(function, given, moved))
+        device = cast(ReplayingBackend, self._backend.below)
+        with self._backend.calling():
+            times = {
+                name: sequence_milliseconds(device, kind, self._is_streamed, repetitions)
+                for name, kind in kinds.items()
+            }
+        return [
+            _Sample(tuple(calls), tuple(times[call.name][turn] for call in calls))
+            for turn in range(repetitions)
+        ]
+
+    def _is_streamed(self, value: Any) -> bool:
+        return any(argument in self._streamed for argument in _arguments((value,)))
+
+    def _watched(
+        self, step: Callable[[], None], kept: list[tuple[Any, tuple[Any, ...]]] | None = None
+    ) -> list[_Call]:
+        """Return the kernels that a step calls, with times of the host's clock.
+
+        What was called with what is appended to `kept`, which keeps the memory of it all.
+        """
         calls: list[_Call] = []
         started = [0]
         clock = self._clock
 
-        def note(_function: Any, name: str, before: bool, _result: Any, *given: Any) -> int:
+        def note(function: Any, name: str, before: bool, _result: Any, *given: Any) -> int:
             now = clock()
             if not name.startswith(_NOT_KERNELS):
                 if before:
+                    if kept is not None:
+                        kept.append((function, given))
                     calls.append(_Call(name, _arguments(given)))
                     started[0] = clock()  # the last thing done before the kernel
                 else:
@@ -194,15 +226,6 @@ class KernelTimer:
         with self._backend.direct(), self._backend.instrumented(note):
             step()
         return calls
-
-    def _run_ahead(self, host_seconds: float) -> None:
-        """Give the device so much to do that the host has launched all before it is done."""
-        if self._busy is None:
-            return
-        source, target, seconds = self._busy
-        ahead = min(_MOST_AHEAD_SECONDS, _AHEAD_FACTOR * host_seconds)
-        for _ in range(int(ahead / seconds) + 1):
-            source.copyto(target)
 
     def _launches(self, samples: list[_Sample], shape: StepShape) -> tuple[Launch, ...]:
         first = samples[0]

@@ -23,7 +23,6 @@ class ObservedBackend:
         self.below = below
         self._machines: list[Any] = []
         self._direct = False
-        self._before_step: Callable[[], None] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.below, name)
@@ -33,10 +32,10 @@ class ObservedBackend:
         return cast(Backend, self)
 
     def load(self, module: Any) -> Any:
-        """Return a virtual machine whose step functions are announced."""
+        """Return a virtual machine that can be watched."""
         machine = self.below.load(module)
         self._machines.append(machine)
-        return _AnnouncedMachine(machine, self)
+        return machine
 
     def repeated(self, call: Callable[[], Tensor]) -> Step:
         """Return a step that is recorded, or made directly inside `direct`."""
@@ -48,13 +47,13 @@ class ObservedBackend:
         return self._direct
 
     @contextmanager
-    def direct(self, before_step: Callable[[], None] | None = None) -> Iterator[None]:
-        """Make steps kernel by kernel; `before_step` is called when inputs are on the device."""
-        self._direct, self._before_step = True, before_step
+    def direct(self) -> Iterator[None]:
+        """Make steps kernel by kernel."""
+        self._direct = True
         try:
             yield
         finally:
-            self._direct, self._before_step = False, None
+            self._direct = False
 
     @contextmanager
     def instrumented(self, instrument: Instrument) -> Iterator[None]:
@@ -66,28 +65,6 @@ class ObservedBackend:
         finally:
             for machine in self._machines:
                 machine.set_instrument(None)
-
-    def announce(self) -> None:
-        """Say that a step function is about to run."""
-        if self._direct and self._before_step is not None:
-            self._before_step()
-
-
-class _AnnouncedMachine:
-    def __init__(self, machine: Any, observed: ObservedBackend) -> None:
-        self._machine, self._observed = machine, observed
-
-    def __getitem__(self, name: str) -> Callable[..., Tensor]:
-        function = self._machine[name]
-
-        def step(*arguments: Any) -> Tensor:
-            self._observed.announce()
-            return function(*arguments)
-
-        return step
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._machine, name)
 
 
 class _EitherStep:

@@ -11,7 +11,7 @@ from ferrylm.runtime.device_bandwidth import DeviceBandwidth, measure_device_ban
 from ferrylm.runtime.engine import Engine
 from ferrylm.runtime.engine_plan import EnginePlan, plan_engine
 from ferrylm.runtime.kernel_times import KernelTimer
-from ferrylm.runtime.kernel_traffic import Tables
+from ferrylm.runtime.kernel_traffic import Argument, Tables
 from ferrylm.runtime.machine import choose_here
 from ferrylm.runtime.observed_backend import ObservedBackend
 from ferrylm.runtime.progress import ProgressCallback, ignore_progress
@@ -74,8 +74,7 @@ def open_observed_engine(
     engine = Engine(artifact, plan, backend.as_backend(), progress)
     model = artifact.manifest.model
     tables = Tables.of(model, plan.library, plan.pages, plan.page_size, plan.context)
-    timer = KernelTimer(engine, backend, tables)
-    # Vulkan's times are of the kernels alone; CUDA's are of what lies between two events.
-    if bandwidth is not None and bandwidth.copied is not None and backend.kind == "cuda":
-        timer.keep_busy_with(*bandwidth.copied, bandwidth.copy_seconds)
+    parameters = {Argument(p.dtype, tuple(p.shape)) for p in plan.library.parameters}
+    pools = {Argument(tables.pool_dtype, shape) for shape in tables.pools}
+    timer = KernelTimer(engine, backend, tables, streamed=frozenset(parameters | pools))
     return ObservedEngine(engine, plan, timer, bandwidth, problem)

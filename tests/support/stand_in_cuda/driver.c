@@ -175,4 +175,14 @@ int cuLaunchKernelEx(const LaunchConfig* config, void* function, void** argument
   return 0;
 }
 
+int cuLaunchKernel(void* function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
+                   unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared_bytes,
+                   void* stream, void** arguments, void** extra) {
+  (void)extra;
+  note("launch %s grid %u %u %u block %u %u %u shared %u stream %s reads %p turns %u",
+       (const char*)function, grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes,
+       stream != NULL ? "own" : "default", *(void**)arguments[0], *(unsigned*)arguments[2]);
+  return 0;
+}
+
 int cuTensorMapEncodeTiled(void) { return INVALID_VALUE; }
