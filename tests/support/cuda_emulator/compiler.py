@@ -1,0 +1,63 @@
+"""The host's C++ compiler: the emulator's library once, and a library for each set of kernels."""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+INCLUDE = HERE / "include"
+# Puns on vectors are how TVM loads them. Contraction would add bits that no two compilers agree on.
+_FLAGS = (
+    "-std=c++17", "-O1", "-march=native", "-fPIC", "-shared", "-ffp-contract=off",
+    "-fno-strict-aliasing", "-fwrapv", "-U_FORTIFY_SOURCE", f"-I{INCLUDE}",
+)  # fmt: skip
+# A vector at a wrong address, or an index beyond a private array, ends in SIGILL.
+_CHECKS = ("-fsanitize=alignment,bounds", "-fsanitize-undefined-trap-on-error", "-w")
+_LONGEST_SHOWN = 3000
+
+
+@functools.cache
+def _folder() -> Path:
+    path = Path(tempfile.mkdtemp(prefix="ferrylm-emulator-"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
+@functools.cache
+def emulator() -> ctypes.CDLL:
+    """Return the library of fibers, shared memory and launches."""
+    target = _folder() / "libemulator.so"
+    _compile([*map(str, sorted(HERE.glob("*.cc"))), "-Wall", "-Wextra"], target)
+    library = ctypes.CDLL(str(target), ctypes.RTLD_GLOBAL)
+    library.emulator_launch.restype = ctypes.c_char_p
+    return library
+
+
+@functools.cache
+def load(source: str, arch_number: int) -> ctypes.CDLL:
+    """Return the library of a source of `lowering.for_host`."""
+    emulator()
+    name = hashlib.sha256(f"{arch_number} {source}".encode()).hexdigest()[:16]
+    path = _folder() / f"{name}.cc"
+    families = sorted(header.name for header in INCLUDE.glob("operations_*.h"))
+    headers = "".join(f'#include "{header}"\n' for header in ("builtins.h", *families))
+    path.write_text(f"#define __CUDA_ARCH__ {arch_number * 10}\n{headers}{source}")
+    target = path.with_suffix(".so")
+    _compile([str(path), *_CHECKS], target)
+    return ctypes.CDLL(str(target))
+
+
+def _compile(arguments: list[str], target: Path) -> None:
+    compiler = os.environ.get("CXX") or shutil.which("c++") or "g++"
+    command = [*compiler.split(), *_FLAGS, *arguments, "-o", str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"the host's C++ compiler failed:\n{done.stderr[:_LONGEST_SHOWN]}")

@@ -1,0 +1,2 @@
+// Included by the sources that TVM prints; builtins.h has what they use.
+#pragma once

@@ -1,0 +1,114 @@
+#include "workgroup.h"
+
+#include <cstdio>
+#include <cstring>
+
+#include "fibers.h"
+
+emulator::Index threadIdx, blockIdx, blockDim, gridDim;
+
+namespace emulator {
+namespace {
+
+constexpr unsigned kNamedBarriers = 16;  // PTX ISA, bar
+
+struct Meeting {
+  const char* name = nullptr;
+  unsigned arrived = 0;
+  unsigned wanted = 0;
+  const void* inputs[kMostThreads];
+  void* outputs[kMostThreads];
+};
+
+struct Meetings {
+  Meeting warps[kMostThreads / kLanes];
+  Meeting warpgroups[kMostThreads / (4 * kLanes)];
+  Meeting workgroup;
+  Meeting named[kNamedBarriers];
+};
+
+Meetings meetings;
+
+unsigned size_of(Scope scope) {
+  switch (scope) {
+    case Scope::kWarp: return kLanes;
+    case Scope::kWarpgroup: return 4 * kLanes;
+    case Scope::kWorkgroup: return kMostThreads;
+  }
+  return 0;
+}
+
+Meeting& meeting_of(Scope scope, unsigned number) {
+  switch (scope) {
+    case Scope::kWarp: return meetings.warps[number];
+    case Scope::kWarpgroup: return meetings.warpgroups[number];
+    case Scope::kWorkgroup: break;
+  }
+  return meetings.workgroup;
+}
+
+void clear(Meeting& meeting) {
+  meeting.arrived = meeting.wanted = 0;
+  meeting.name = nullptr;
+}
+
+bool arrive(Meeting& meeting, const char* name) {
+  if (meeting.arrived > 0 && std::strcmp(meeting.name, name) != 0) {
+    fail("%s meets %s: threads of one group are in different operations", name, meeting.name);
+  }
+  meeting.name = name;
+  return ++meeting.arrived == meeting.wanted;
+}
+
+}  // namespace
+
+unsigned thread_number() { return fibers().current(); }
+unsigned thread_count() { return fibers().count(); }
+
+void meet(Scope scope, const char* name, const void* input, void* output, Compute compute,
+          const void* context) {
+  const unsigned thread = thread_number(), size = size_of(scope);
+  const unsigned first = thread / size * size;
+  Meeting& meeting = meeting_of(scope, thread / size);
+  const unsigned count = first + size <= thread_count() ? size : thread_count() - first;
+  meeting.wanted = count;
+  meeting.inputs[thread - first] = input;
+  meeting.outputs[thread - first] = output;
+  if (!arrive(meeting, name)) {
+    fibers().sleep(&meeting, name);
+    return;
+  }
+  if (compute != nullptr) compute(meeting.inputs, meeting.outputs, count, context);
+  clear(meeting);
+  fibers().wake(&meeting);
+}
+
+void named_barrier(unsigned id, unsigned count, bool wait) {
+  if (id >= kNamedBarriers || count == 0 || count > thread_count() || count % kLanes != 0) {
+    fail("a named barrier %u of %u threads among %u", id, count, thread_count());
+  }
+  Meeting& meeting = meetings.named[id];
+  if (meeting.arrived > 0 && meeting.wanted != count) {
+    fail("named barrier %u is for %u threads and for %u", id, meeting.wanted, count);
+  }
+  meeting.wanted = count;
+  if (arrive(meeting, "a named barrier")) {
+    clear(meeting);
+    fibers().wake(&meeting);
+  } else if (wait) {
+    fibers().sleep(&meeting, "a named barrier");
+  }
+}
+
+void wait_until(const char* name, bool (*ready)(const void*), const void* context) {
+  while (!ready(context)) fibers().poll(name, ready, context);
+}
+
+void reset_meetings() {
+  for (Meeting& meeting : meetings.warps) clear(meeting);
+  for (Meeting& meeting : meetings.warpgroups) clear(meeting);
+  for (Meeting& meeting : meetings.named) clear(meeting);
+  clear(meetings.workgroup);
+}
+
+}  // namespace emulator
