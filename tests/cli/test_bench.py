@@ -21,6 +21,7 @@ from ferrylm.cli.bench_measure import Timing, measure
 from ferrylm.cli.bench_plan import BenchTest, parse_numbers, plan_tests
 from ferrylm.errors import MemoryLimitError, UsageError
 from ferrylm.runtime.bandwidth import ReadBandwidth
+from ferrylm.runtime.device_bandwidth import KERNEL_READ, DeviceBandwidth
 
 # The keys that scripts made for llama-bench read.
 LLAMA_BENCH_KEYS = {
@@ -96,6 +97,22 @@ def test_generation_decodes_one_token_at_a_time_and_does_not_time_the_first() ->
     assert timing.median_tok_s == pytest.approx(100)
 
 
+def test_a_batch_generates_in_all_its_sequences_at_once_and_counts_their_tokens() -> None:
+    engine = engine_with(max_batch=3)
+    (test,) = plan_tests([0], [5], [8], 3)
+    assert (test.name, test.context_tokens, test.timed_tokens) == ("3x tg5 @ d8", 13, 15)
+    timing = measure(engine, test, repetitions=1, clock=lambda: engine.now_ns)
+    assert engine.calls == ([("prefill", 8)] * 3 + [("decode", 3)] * 5) * 2
+    assert timing.median_tok_s == pytest.approx(300)
+    assert [s.length for s in engine.sequences] == [13] * 6
+    assert all(s.closed for s in engine.sequences)
+
+
+def test_a_prompt_is_read_in_one_sequence_whatever_the_batch() -> None:
+    (test, _) = plan_tests([16], [1], [0], 8)
+    assert (test.name, test.sequences, test.timed_tokens) == ("pp16", 1, 16)
+
+
 def test_every_repetition_has_a_sequence_of_its_own_that_is_closed() -> None:
     engine = engine_with()
     measure(engine, BenchTest(16, 0, 0), repetitions=4)
@@ -146,7 +163,8 @@ def result_with(test: BenchTest, bandwidth_gb_s: float | None = 10.0) -> bench_r
         name="tiny", path="dist/tiny", artifact_id="ab" * 32, build="0.1.0", tvm="0.27.0",
         cpu="Some CPU", device="", backend="CPU", target="cpu-x86-64-v3", arithmetic="int8",
         quantization="q4f16", kv_dtype="float16", bits_per_weight=4.5, size_bytes=100 << 20,
-        parameters=134_520_000, prefill_chunk=128, weight_bytes_per_token=80_000_000,
+        parameters=134_520_000, prefill_chunk=128, largest_batch=8,
+        weight_bytes_per_token=80_000_000,
         kv_bytes_per_token=20_000,
     )  # fmt: skip
     timing = Timing(test, (100_000_000 * test.timed_tokens,) * 3)
@@ -159,6 +177,13 @@ def test_bandwidth_counts_weights_and_the_mean_of_the_context() -> None:
     assert result.bytes_per_token == 80_000_000 + 102 * 20_000
     assert result.read_gb_s == pytest.approx(0.8204)
     assert result.bandwidth_percent == pytest.approx(8.204)
+
+
+@pytest.mark.parametrize(("sequences", "reads"), [(2, 1), (8, 1), (9, 2), (16, 2)])
+def test_sequences_of_a_batch_share_each_read_of_the_weights(sequences: int, reads: int) -> None:
+    result = result_with(BenchTest(0, 3, 100, sequences))
+    wanted = reads * 80_000_000 / sequences + 102 * 20_000
+    assert result.bytes_per_token == pytest.approx(wanted)
 
 
 def test_a_prompt_has_no_bandwidth_and_an_unmeasured_machine_no_share() -> None:
@@ -244,21 +269,36 @@ def test_bench_opens_an_engine_for_each_thread_count(
     assert [row["bandwidth_gb_s"] for row in ended.document] == [20.0, 20.0, 40.0, 40.0]
 
 
-def test_on_a_gpu_device_and_driver_stand_in_the_place_of_the_bandwidth(
+def test_a_batch_opens_an_engine_for_as_many_sequences(
+    ferry: Ferry, artifact: Path, engine: list[dict[str, Any]]
+) -> None:
+    ended = ferry("bench", str(artifact), *SHORT, "--batch", "4", "--json")
+    assert [row["n_sequences"] for row in ended.document] == [1, 4]
+    assert engine[0]["max_sequences"] == 4
+    assert engine[0]["engine"].calls[-5:] == [("prefill", 1)] + [("decode", 4)] * 4
+
+
+def test_on_a_gpu_the_bandwidth_is_the_devices_and_its_method_is_said(
     ferry: Ferry, artifact: Path, engine: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(_threads: int) -> ReadBandwidth:
         raise AssertionError("the host's memory says nothing of a GPU")
 
     monkeypatch.setattr("ferrylm.runtime.bandwidth.measure_read_bandwidth", never)
+    monkeypatch.setattr(
+        "ferrylm.runtime.device_bandwidth.measure_device_bandwidth",
+        lambda *_: DeviceBandwidth(4690.0, KERNEL_READ),
+    )
     change_manifest(artifact, ("libraries", 0), gpu_library())
     ended = ferry("bench", str(artifact), *SHORT, "--device", "vulkan")
     assert ended.code == 0, ended.stderr
     assert "device: Some GPU (driver 1.2)" in ended.stdout
+    assert "measured bandwidth: 4690.0 GB/s, read by a kernel" in ended.stdout
     assert "| VULKAN " in ended.stdout
-    (row, _) = ferry("bench", str(artifact), *SHORT, "--device", "vulkan", "--json").document
+    (_, row) = ferry("bench", str(artifact), *SHORT, "--device", "vulkan", "--json").document
     assert (row["gpu_info"], row["backends"]) == ("Some GPU (driver 1.2)", "VULKAN")
-    assert (row["bandwidth_gb_s"], row["bandwidth_percent"]) == (None, None)
+    assert (row["bandwidth_gb_s"], row["bandwidth_method"]) == (4690.0, KERNEL_READ)
+    assert row["bandwidth_percent"] == pytest.approx(100 * row["read_gb_s"] / 4690.0)
 
 
 def gpu_library() -> dict[str, Any]:

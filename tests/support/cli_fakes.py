@@ -147,11 +147,13 @@ class FakeEngine:
 
     def decode(self, sequences: list[FakeSequence], token_ids: Any) -> Any:
         self._check(token_ids)
-        assert sequences[0].length > 0, "a sequence needs a first token before it decodes"
-        sequences[0].length += 1
+        assert len(sequences) == len(token_ids)
+        for sequence in sequences:
+            assert sequence.length > 0, "a sequence needs a first token before it decodes"
+            sequence.length += 1
         self.now_ns += self.decode_ns
         self.calls.append(("decode", len(token_ids)))
-        return np.zeros((1, self.vocab_size), np.float32)
+        return np.zeros((len(sequences), self.vocab_size), np.float32)
 
     def close_sequence(self, sequence: FakeSequence) -> None:
         sequence.closed = True

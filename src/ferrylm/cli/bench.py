@@ -41,6 +41,11 @@ class BenchRequest:
         """Return the context that the largest test needs."""
         return max(test.context_tokens for test in self.tests)
 
+    @property
+    def sequences(self) -> int:
+        """Return how many sequences the largest test decodes at once."""
+        return max(test.sequences for test in self.tests)
+
 
 @click.command("bench")
 @artifact_argument
@@ -98,13 +103,13 @@ class BenchRequest:
     type=click.IntRange(1, 4096),
     default=1,
     show_default=True,
-    help="With --kernels: sequences of the decode step.",
+    help="Sequences that generate at once; the rate counts the tokens of all.",
 )
 @click.option(
     "--bandwidth",
     type=click.FloatRange(min=0, min_open=True),
     metavar="GB/S",
-    help="With --kernels: the device's bandwidth, instead of measuring it by a copy.",
+    help="With --kernels: the device's bandwidth, instead of measuring it.",
 )
 @device_option
 @target_option
@@ -156,7 +161,7 @@ def bench(
         found = bench_kernels.measure_kernels(asked, output)
         bench_kernels.write_kernels(found, "json" if output.as_json else form, output)
         return
-    tests = plan_tests(prompts, generations, depths)
+    tests = plan_tests(prompts, generations, depths, batch)
     request = BenchRequest(
         artifact, tuple(tests), tuple(counts), repetitions, device, target, seed
     )  # fmt: skip
@@ -181,18 +186,18 @@ def run_bench(request: BenchRequest, output: Output) -> Iterator[Result]:
                     target=request.target,
                     threads=threads,
                     context_length=request.context_tokens,
+                    max_sequences=request.sequences,
                     progress=progress,
                 )
             try:
                 subject = _subject(artifact, engine)
-                on_cpu = engine.library.kind == "cpu"
-                bandwidth_gb_s = _bandwidth(engine.threads, output) if on_cpu else None
+                gb_s, method = _bandwidth(engine, output)
                 for test in request.tests:
                     started = _now()
                     timing = measure(
                         engine, test, repetitions=request.repetitions, seed=request.seed
                     )
-                    yield Result(subject, timing, engine.threads, started, bandwidth_gb_s)
+                    yield Result(subject, timing, engine.threads, started, gb_s, method)
             finally:
                 engine.close()
 
@@ -243,19 +248,25 @@ def _subject(artifact: Artifact, engine: Engine) -> Subject:
         size_bytes=traffic.stored_bytes(manifest.weights.tensors),
         parameters=traffic.parameter_count(manifest.weights.tensors),
         prefill_chunk=library.prefill_chunk,
+        largest_batch=library.decode_batches[-1],
         weight_bytes_per_token=traffic.weight_bytes_per_token(manifest, library),
         kv_bytes_per_token=traffic.kv_bytes_per_token(manifest.model, library),
     )
 
 
-def _bandwidth(threads: int, output: Output) -> float | None:
+def _bandwidth(engine: Engine, output: Output) -> tuple[float | None, str]:
+    """Return what the device's memory does, and on a GPU how that was measured."""
     from ferrylm.runtime.bandwidth import measure_read_bandwidth
+    from ferrylm.runtime.device_bandwidth import measure_device_bandwidth
 
     try:
-        return measure_read_bandwidth(threads).gb_s
+        if engine.library.kind == "cpu":
+            return measure_read_bandwidth(engine.threads).gb_s, ""
+        found = measure_device_bandwidth(engine.backend, engine.threads)
+        return found.gb_s, found.method
     except MemoryLimitError as error:
         output.note(f"read bandwidth not measured: {error}")
-        return None
+        return None, ""
 
 
 def _now() -> str:

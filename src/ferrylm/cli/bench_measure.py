@@ -64,11 +64,12 @@ def measure(
     seed: int = 0,
     clock: Clock = time.perf_counter_ns,
 ) -> Timing:
-    """Run `test` once to warm up and then `repetitions` times, each on a new sequence."""
+    """Run `test` once to warm up and then `repetitions` times, each on new sequences."""
     random = np.random.default_rng(seed)
     samples: list[int] = []
     for repetition in range(repetitions + 1):
-        tokens = random.integers(0, engine.vocab_size, test.context_tokens, dtype=np.int32)
+        shape = (test.sequences, test.context_tokens)
+        tokens = random.integers(0, engine.vocab_size, shape, dtype=np.int32)
         elapsed_ns = _run_once(engine, test, tokens, clock)
         if repetition > 0:
             samples.append(max(elapsed_ns, 1))
@@ -76,20 +77,23 @@ def measure(
 
 
 def _run_once(engine: Stepper[S], test: BenchTest, tokens: TokenIds, clock: Clock) -> int:
-    before, timed = tokens[: test.untimed_tokens], tokens[test.untimed_tokens :]
-    sequence = engine.open_sequence()
+    before, timed = tokens[:, : test.untimed_tokens], tokens[:, test.untimed_tokens :]
+    sequences = []
     try:
-        if before.size:
-            engine.prefill(sequence, before)
+        for own in before:
+            sequences.append(engine.open_sequence())
+            if own.size:
+                engine.prefill(sequences[-1], own)
         start_ns = clock()
         if test.prompt_tokens:
-            engine.prefill(sequence, timed)
+            engine.prefill(sequences[0], timed[0])
         else:
-            for position in range(timed.size):
-                engine.decode([sequence], timed[position : position + 1])
+            for position in range(test.generated_tokens):
+                engine.decode(sequences, timed[:, position])
         return clock() - start_ns
     finally:
-        engine.close_sequence(sequence)
+        for sequence in sequences:
+            engine.close_sequence(sequence)
 
 
 def _deviation(samples: tuple[float, ...] | tuple[int, ...]) -> float:

@@ -15,27 +15,30 @@ _RANGE = re.compile(r"(\d+)-(\d+)(?:([+*])(\d+))?")
 class BenchTest:
     """One test: reading a prompt, or generating tokens, behind `depth` tokens of context.
 
-    Exactly one of `prompt_tokens` and `generated_tokens` is not 0.
+    Exactly one of `prompt_tokens` and `generated_tokens` is not 0. Tokens are generated in each of
+    `sequences` sequences at once; a prompt is read in one.
     """
 
     prompt_tokens: int
     generated_tokens: int
     depth: int
+    sequences: int = 1
 
     @property
     def name(self) -> str:
-        """Return llama-bench's name: "pp512", "tg128", "tg128 @ d4096"."""
+        """Return llama-bench's name: "pp512", "tg128", "tg128 @ d4096"; "8x tg128" for a batch."""
         kind = f"pp{self.prompt_tokens}" if self.prompt_tokens else f"tg{self.generated_tokens}"
-        return f"{kind} @ d{self.depth}" if self.depth else kind
+        several = f"{self.sequences}x " if self.sequences > 1 else ""
+        return f"{several}{kind} @ d{self.depth}" if self.depth else f"{several}{kind}"
 
     @property
     def timed_tokens(self) -> int:
-        """Return how many tokens the measured time covers."""
-        return self.prompt_tokens or self.generated_tokens
+        """Return how many tokens the measured time covers, in all sequences."""
+        return self.prompt_tokens or self.generated_tokens * self.sequences
 
     @property
     def untimed_tokens(self) -> int:
-        """Return how many tokens are read before the clock starts.
+        """Return how many tokens of a sequence are read before the clock starts.
 
         At depth 0 generation starts behind one token, because a sequence needs a first one.
         """
@@ -43,11 +46,13 @@ class BenchTest:
 
     @property
     def context_tokens(self) -> int:
-        """Return the context that the test fills."""
-        return self.untimed_tokens + self.timed_tokens
+        """Return the context that the test fills in each sequence."""
+        return self.untimed_tokens + (self.prompt_tokens or self.generated_tokens)
 
 
-def plan_tests(prompts: list[int], generations: list[int], depths: list[int]) -> list[BenchTest]:
+def plan_tests(
+    prompts: list[int], generations: list[int], depths: list[int], sequences: int = 1
+) -> list[BenchTest]:
     """Return all tests, prompts before generations at each depth; zeros ask for none.
 
     Raises UsageError if nothing is left to measure.
@@ -57,7 +62,7 @@ def plan_tests(prompts: list[int], generations: list[int], depths: list[int]) ->
         for depth in depths
         for test in (
             *(BenchTest(count, 0, depth) for count in prompts if count),
-            *(BenchTest(0, count, depth) for count in generations if count),
+            *(BenchTest(0, count, depth, sequences) for count in generations if count),
         )
     ]
     if not tests:

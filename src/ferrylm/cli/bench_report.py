@@ -48,6 +48,7 @@ class Subject:
     size_bytes: int
     parameters: int
     prefill_chunk: int
+    largest_batch: int  # sequences that share a read of the weights, at most
     weight_bytes_per_token: int
     kv_bytes_per_token: int
 
@@ -65,19 +66,22 @@ class Result:
     timing: Timing
     threads: int
     started: str  # UTC, ISO 8601
-    bandwidth_gb_s: float | None  # measured read bandwidth; None where it could not be
+    bandwidth_gb_s: float | None  # measured just before; None where it could not be
+    bandwidth_method: str = ""  # of a GPU's
 
     @property
     def bytes_per_token(self) -> float | None:
         """Return what one decoded token reads: weights, and keys and values at mid-test.
 
-        None for a prompt, whose tokens share each read of the weights.
+        Sequences of a batch share each read of the weights. None for a prompt, whose tokens do.
         """
         test = self.timing.test
         if test.prompt_tokens:
             return None
         positions = test.untimed_tokens + (test.generated_tokens + 1) / 2
-        return self.subject.weight_bytes_per_token + positions * self.subject.kv_bytes_per_token
+        reads = -(-test.sequences // self.subject.largest_batch) / test.sequences
+        weights = reads * self.subject.weight_bytes_per_token
+        return weights + positions * self.subject.kv_bytes_per_token
 
     @property
     def read_gb_s(self) -> float | None:
@@ -126,7 +130,7 @@ def markdown_tail(results: list[Result]) -> str:
     """Return what must be known to compare the numbers."""
     subject = results[0].subject
     measured = {r.threads: r.bandwidth_gb_s for r in results if r.bandwidth_gb_s is not None}
-    bandwidth = ", ".join(f"{gb_s:.1f} GB/s with {n} threads" for n, gb_s in measured.items())
+    each = (f"{gb_s:.1f} GB/s with {n} threads" for n, gb_s in measured.items())
     lines = [
         f"build: ferry {subject.build}, tvm {subject.tvm}, artifact {subject.artifact_id[:12]}",
         f"target: {subject.target}, arithmetic {subject.arithmetic}, kv {subject.kv_dtype}, "
@@ -137,8 +141,10 @@ def markdown_tail(results: list[Result]) -> str:
     ]
     if subject.device:
         lines.append(f"device: {subject.device}")
+        each = (f"{gb_s:.1f} GB/s, {results[0].bandwidth_method}" for gb_s in measured.values())
+        lines.append(f"measured bandwidth: {next(each, 'not measured')}")
     else:
-        lines.append(f"measured read bandwidth (lower bound): {bandwidth or 'not measured'}")
+        lines.append(f"measured read bandwidth (lower bound): {', '.join(each) or 'not measured'}")
     return "\n" + "\n".join(lines)
 
 
@@ -161,6 +167,7 @@ def document(result: Result) -> dict[str, object]:
         "n_prompt": test.prompt_tokens,
         "n_gen": test.generated_tokens,
         "n_depth": test.depth,
+        "n_sequences": test.sequences,
         "test_time": result.started,
         "avg_ns": round(timing.mean_ns),
         "stddev_ns": round(timing.deviation_ns),
@@ -177,6 +184,7 @@ def document(result: Result) -> dict[str, object]:
         "bytes_per_token": _rounded(result.bytes_per_token),
         "read_gb_s": result.read_gb_s,
         "bandwidth_gb_s": result.bandwidth_gb_s,
+        "bandwidth_method": result.bandwidth_method,
         "bandwidth_percent": result.bandwidth_percent,
     }
 
