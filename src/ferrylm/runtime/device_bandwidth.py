@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _MIB = 1 << 20
 _COPY_BYTES = 256 * _MIB  # more than any device's cache
-_READ_BYTES, _LEAST_READ_BYTES = 2048 * _MIB, 512 * _MIB
+_READ_BYTES, _LEAST_READ_BYTES = 4096 * _MIB, 512 * _MIB
 _ROUNDS, _ROUND_SECONDS = 5, 0.05
 _MOST_COPIES = 1000
 
@@ -41,7 +41,7 @@ def measure_device_bandwidth(
 ) -> DeviceBandwidth:
     """Read main memory with so many threads, or a GPU's memory.
 
-    On an NVIDIA GPU a kernel reads 2 GiB, or half of what is free; on other GPUs 256 MiB are
+    On an NVIDIA GPU a kernel reads 4 GiB, or half of what is free; on other GPUs 256 MiB are
     copied, which is somewhat slower than reading, so a share of this rate may exceed 100 %.
     Raises MemoryLimitError where that does not fit.
     """
