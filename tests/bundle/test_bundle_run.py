@@ -85,6 +85,15 @@ def test_it_is_installed_and_verified_on_the_cpu_and_on_vulkan(home: Path) -> No
         assert sum(name.startswith("kernel ") for name in names) > 10
 
 
+def test_its_doctor_asks_for_no_compiler_and_names_the_library_that_runs(home: Path) -> None:
+    done = in_home(home, "ferry-tiny/ferry", "doctor", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = {line["name"]: line["status"] for line in json.loads(done.stdout)["checks"]}
+    assert not {"compiler", "linker", "disk here", "cuda", "rocm"} & set(found)
+    assert [name for name in found if name.startswith("runs ")] != []
+    assert found["bundle"] == "ok"
+
+
 def test_what_runs_comes_from_the_bundle_alone(home: Path) -> None:
     program = """
 import runpy, sys

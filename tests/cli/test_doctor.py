@@ -11,7 +11,7 @@ from cli_fakes import Ferry
 from ferrylm.cli import doctor_checks, doctor_probe
 from ferrylm.cli.doctor import thread_counts
 from ferrylm.cli.doctor_checks import FAIL, OK, WARN
-from ferrylm.cli.doctor_probe import Probe
+from ferrylm.cli.doctor_probe import GpuKind, Probe
 from ferrylm.errors import MemoryLimitError
 from ferrylm.runtime.bandwidth import ReadBandwidth
 
@@ -22,7 +22,7 @@ GOOD = Probe(
     has_compiler=True,
     backend_entry_points=("ferrylm_vulkan",),
     backend_problems=(),
-    gpu_libraries={"vulkan": ["libvulkan.so.1"], "cuda": [], "rocm": []},
+    gpus={"cuda": GpuKind(problem="no libcuda.so.1"), "rocm": GpuKind(problem="no ROCm")},
     vulkan_problem="not built",
 )
 
@@ -42,7 +42,9 @@ def test_the_probe_of_this_environment_finds_tvm() -> None:
     assert found.tvm_problem is None
     assert found.tvm_version is not None
     assert found.tvm_version.startswith("0.27.")
-    assert set(found.gpu_libraries) == {"vulkan", "cuda", "rocm"}
+    assert set(found.gpus) == {"cuda", "rocm"}
+    assert all(one.devices or one.problem for one in found.gpus.values())
+    assert found.verdicts == ()
     assert isinstance(found.backend_problems, tuple)
     assert (found.vulkan is None) == bool(found.vulkan_problem)
 

@@ -11,7 +11,7 @@ from ferrylm.cli.doctor_checks import OK, WARN, Line
 from ferrylm.cli.doctor_probe import Probe
 from ferrylm.cli.doctor_vulkan import check_vulkan
 
-NOTHING = Probe("0.27.0.post1", "0.1.15", None, True, (), (), {})
+NOTHING = Probe("0.27.0.post1", "0.1.15", None, True, (), ())
 
 
 def page(devices: list[dict[str, Any]], **changes: Any) -> list[Line]:

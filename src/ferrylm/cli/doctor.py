@@ -11,7 +11,9 @@ import click
 from ferrylm.cli.output import Output, common_options
 
 if TYPE_CHECKING:
+    from ferrylm.cli.bundle_here import BundleHere
     from ferrylm.cli.doctor_checks import Line
+    from ferrylm.cli.doctor_probe import Probe
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -22,8 +24,8 @@ _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 def doctor(output: Output) -> None:
     """Check this machine.
 
-    Versions, processor, memory, compiler, GPUs. One line for each finding: ok, warn or fail, with
-    what to do. Exit code 1 if one failed.
+    Versions, processor, memory, compiler, GPUs; in a bundle, what that needs. One line for each
+    finding: ok, warn or fail, with what to do. Exit code 1 if one failed.
     """
     lines: list[Line] = []
     for check in all_checks():
@@ -41,13 +43,19 @@ def doctor(output: Output) -> None:
 
 def all_checks() -> list[Callable[[], list[Line]]]:
     """Return the checks in the order in which they are shown."""
-    from ferrylm.cli import doctor_checks as checks
+    from ferrylm.cli.bundle_here import running_bundle
     from ferrylm.cli.doctor_probe import probe_in_child
-    from ferrylm.cli.doctor_vulkan import check_vulkan
-    from ferrylm.runtime.cpu_features import host_cpu
 
-    cores = min(host_cpu().physical_cores, checks.usable_cpus())
+    bundle = running_bundle()
     found = probe_in_child()
+    return _of_installation(found) if bundle is None else _of_bundle(bundle, found)
+
+
+def _of_installation(found: Probe) -> list[Callable[[], list[Line]]]:
+    from ferrylm.cli import doctor_checks as checks
+    from ferrylm.cli.doctor_gpus import check_gpus
+    from ferrylm.cli.doctor_vulkan import check_vulkan
+
     return [
         lambda: checks.check_versions(found),
         lambda: checks.check_backends(found),
@@ -55,10 +63,42 @@ def all_checks() -> list[Callable[[], list[Line]]]:
         checks.check_cpu,
         checks.check_memory,
         checks.check_disk,
-        lambda: checks.check_bandwidth(thread_counts(cores)),
+        _check_bandwidth,
         lambda: check_vulkan(found),
-        lambda: checks.check_gpus(found),
+        lambda: check_gpus(found, "cuda"),
+        lambda: check_gpus(found, "rocm"),
     ]
+
+
+def _of_bundle(bundle: BundleHere, found: Probe) -> list[Callable[[], list[Line]]]:
+    """Return what matters where nothing is compiled, of the kinds of devices it is made for."""
+    from ferrylm.cli import doctor_bundle as of_bundle
+    from ferrylm.cli import doctor_checks as checks
+    from ferrylm.cli.doctor_gpus import check_gpus
+    from ferrylm.cli.doctor_vulkan import check_vulkan
+
+    of_kinds: dict[str, list[Callable[[], list[Line]]]] = {
+        "cpu": [checks.check_cpu, _check_bandwidth],
+        "vulkan": [lambda: check_vulkan(found, of_bundle.REPAIR)],
+        "cuda": [lambda: check_gpus(found, "cuda", wanted=True)],
+        "rocm": [lambda: check_gpus(found, "rocm", wanted=True)],
+    }
+    return [
+        lambda: of_bundle.check_bundle(bundle),
+        lambda: checks.check_versions(found, of_bundle.REPAIR),
+        lambda: of_bundle.check_backends(found),
+        checks.check_memory,
+        checks.check_cache,
+        *(check for kind in sorted(bundle.kinds) for check in of_kinds[kind]),
+        lambda: of_bundle.check_libraries(found),
+    ]
+
+
+def _check_bandwidth() -> list[Line]:
+    from ferrylm.cli.doctor_checks import check_bandwidth, usable_cpus
+    from ferrylm.runtime.cpu_features import host_cpu
+
+    return check_bandwidth(thread_counts(min(host_cpu().physical_cores, usable_cpus())))
 
 
 def thread_counts(cores: int) -> list[int]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ferrylm import __version__
-from ferrylm.cli.doctor_probe import GPU_LOADERS, Probe, installed
+from ferrylm.cli.doctor_probe import Probe, installed
 from ferrylm.cli.units import binary_size
 from ferrylm.cli.version import installed_version
 
@@ -35,8 +35,8 @@ class Line:
     fix: str = ""
 
 
-def check_versions(probe: Probe) -> list[Line]:
-    """Check Python, this package, TVM and its FFI."""
+def check_versions(probe: Probe, repair: str = _REINSTALL) -> list[Line]:
+    """Check Python, this package, TVM and its FFI; `repair` mends what does not load."""
     python_ok = sys.version_info >= (3, 10)
     lines = [
         Line("python", OK if python_ok else FAIL, f"{platform.python_version()} {sys.executable}",
@@ -44,7 +44,7 @@ def check_versions(probe: Probe) -> list[Line]:
         Line("ferrylm", OK, __version__),
     ]  # fmt: skip
     if probe.tvm_problem or probe.tvm_version is None:
-        return [*lines, Line("tvm", FAIL, probe.tvm_problem or "does not load", _REINSTALL)]
+        return [*lines, Line("tvm", FAIL, probe.tvm_problem or "does not load", repair)]
     matches = probe.tvm_version.startswith(f"{WANTED_TVM}.")
     fix = "" if matches else f"run `pip install 'apache-tvm=={WANTED_TVM}.*'`"
     return [
@@ -114,10 +114,14 @@ def check_memory() -> list[Line]:
 
 def check_disk() -> list[Line]:
     """Check that the working folder and the cache can be written and have room."""
+    return [_disk_line("disk here", Path.cwd()), *check_cache()]
+
+
+def check_cache() -> list[Line]:
+    """Check the folder that compiled GPU kernels are kept in."""
     import platformdirs
 
-    cache = Path(platformdirs.user_cache_dir("ferrylm"))
-    return [_disk_line("disk here", Path.cwd()), _disk_line("disk cache", cache)]
+    return [_disk_line("disk cache", Path(platformdirs.user_cache_dir("ferrylm")))]
 
 
 def _disk_line(name: str, folder: Path) -> Line:
@@ -127,7 +131,7 @@ def _disk_line(name: str, folder: Path) -> Line:
     if not os.access(existing, os.W_OK):
         return Line(name, WARN, f"{existing} cannot be written", "work in a folder of your own")
     if free_bytes < LOW_DISK_BYTES:
-        return Line(name, WARN, detail, "free some disk space before compiling")
+        return Line(name, WARN, detail, "free some disk space")
     return Line(name, OK, detail)
 
 
@@ -146,13 +150,3 @@ def check_bandwidth(thread_counts: list[int]) -> list[Line]:
         detail = f"{measured.gb_s:.1f} GB/s, a lower bound ({measured.method})"
         lines.append(Line(name, OK, detail))
     return lines
-
-
-def check_gpus(probe: Probe) -> list[Line]:
-    """Say which loaders of other GPUs are here; doctor_vulkan.py has a page on Vulkan."""
-    return [
-        Line(kind, OK, ", ".join(found) if found else f"no {libraries[0]}")
-        for kind, libraries in GPU_LOADERS.items()
-        if kind != "vulkan"
-        for found in [probe.gpu_libraries.get(kind, [])]
-    ]

@@ -5,22 +5,39 @@ Run as `python -m ferrylm.cli.doctor_probe`; prints one JSON document.
 
 from __future__ import annotations
 
-import ctypes
 import importlib.metadata
 import importlib.util
 import json
 import subprocess
 import sys
 import warnings
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ferrylm.cli.units import binary_size
+from ferrylm.runtime.devices import GpuDevice
+
 TIMEOUT_S = 120
-GPU_LOADERS = {
-    "vulkan": ("libvulkan.so.1",),
-    "cuda": ("libcuda.so.1",),
-    "rocm": ("libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so"),
-}
+KINDS = ("cuda", "rocm")  # of GPUs with a line for each device; Vulkan has a page
+
+
+@dataclass(frozen=True)
+class GpuKind:
+    """The GPUs of one kind, a line of text each, and what keeps them from being used."""
+
+    devices: tuple[str, ...] = ()
+    problem: str = ""
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class LibraryVerdict:
+    """Whether a library of an artifact runs here, and on what or why not."""
+
+    target: str
+    runnable: bool
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -33,7 +50,8 @@ class Probe:
     has_compiler: bool  # libtvm_compiler with LLVM, not only the runtime
     backend_entry_points: tuple[str, ...]  # names of the group tvm.backends
     backend_problems: tuple[str, ...]  # TVM turns their failures into warnings
-    gpu_libraries: dict[str, list[str]]  # kind of device -> libraries that could be opened
+    gpus: Mapping[str, GpuKind] = field(default_factory=dict)  # by KINDS
+    verdicts: tuple[LibraryVerdict, ...] = ()  # on the libraries of the bundle that asks
     vulkan: dict[str, Any] | None = None  # what the native library reports of loader and devices
     vulkan_problem: str = ""  # why it reports nothing
 
@@ -63,13 +81,51 @@ def probe() -> Probe:
         has_compiler=has_compiler,
         backend_entry_points=names,
         backend_problems=problems,
-        gpu_libraries={
-            kind: [name for name in libraries if _opens(name)]
-            for kind, libraries in GPU_LOADERS.items()
-        },
+        gpus={kind: _gpus(kind) for kind in KINDS},
+        verdicts=_verdicts() if problem is None else (),
         vulkan=vulkan,
         vulkan_problem=vulkan_problem,
     )
+
+
+def _gpus(kind: str) -> GpuKind:
+    """Ask a kind's driver for its devices, and CUDA's for the library that TVM's runtime wants."""
+    from ferrylm.errors import DeviceError
+    from ferrylm.runtime.backends import probe_kind
+    from ferrylm.runtime.cuda_libraries import load_cuda_runtime
+
+    found = probe_kind(kind)
+    devices = tuple(_describe(device) for device in found.devices)
+    if not devices:
+        return GpuKind(problem=found.problem or f"no {kind} device")
+    try:
+        if kind == "cuda":
+            load_cuda_runtime()
+    except DeviceError as error:
+        return GpuKind(devices, error.found, error.fix)
+    return GpuKind(devices)
+
+
+def _describe(device: GpuDevice) -> str:
+    api = f" for CUDA {device.api_version}" if device.kind == "cuda" else ""
+    memory = f"{binary_size(device.free_bytes)} free of {binary_size(device.total_bytes)}"
+    return f"{device.name} ({device.architecture}), driver {device.driver}{api}, {memory}"
+
+
+def _verdicts() -> tuple[LibraryVerdict, ...]:
+    """Judge the libraries of the bundle that this process belongs to; none without a bundle."""
+    from ferrylm.cli.bundle_here import running_bundle
+    from ferrylm.runtime.artifact import Artifact
+    from ferrylm.runtime.machine import this_machine
+    from ferrylm.runtime.selection import judge_libraries, wanted_kinds
+
+    bundle = running_bundle()
+    if bundle is None:
+        return ()
+    with Artifact.open(bundle.artifact) as artifact:
+        manifest = artifact.manifest
+    found = judge_libraries(manifest, this_machine(wanted_kinds(manifest)))
+    return tuple(LibraryVerdict(one.target, one.runnable, one.reason) for one in found)
 
 
 def _vulkan() -> tuple[dict[str, Any] | None, str]:
@@ -97,19 +153,16 @@ def probe_in_child() -> Probe:
     found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     for name in ("backend_entry_points", "backend_problems"):
         found[name] = tuple(found[name])
+    found["verdicts"] = tuple(LibraryVerdict(**one) for one in found["verdicts"])
+    found["gpus"] = {
+        kind: GpuKind(tuple(one["devices"]), one["problem"], one["fix"])
+        for kind, one in found["gpus"].items()
+    }
     return Probe(**found)
 
 
 def _failed(problem: str) -> Probe:
-    return Probe(None, None, problem, False, (), (), {kind: [] for kind in GPU_LOADERS})
-
-
-def _opens(library: str) -> bool:
-    try:
-        ctypes.CDLL(library)
-    except OSError:
-        return False
-    return True
+    return Probe(None, None, problem, False, (), ())
 
 
 def installed(module: str) -> bool:

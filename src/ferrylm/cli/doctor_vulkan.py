@@ -11,6 +11,7 @@ from ferrylm.cli.doctor_probe import Probe
 from ferrylm.cli.units import binary_size
 from ferrylm.runtime.backends.vulkan_report import without_tag
 
+INSTALL = "install ferrylm again where a C++ compiler is, to run models with Vulkan"
 _DRIVER_FIX = "install the GPU's driver (Debian: mesa-vulkan-drivers), or use --device cpu"
 _LOADER_FIX = "install the Vulkan loader (Debian: libvulkan1), or use --device cpu"
 
@@ -25,12 +26,14 @@ _SHOWN_FEATURES = {
 }
 
 
-def check_vulkan(probe: Probe) -> list[Line]:
-    """Show what the native library finds; a machine without Vulkan is a warning, not a failure."""
+def check_vulkan(probe: Probe, repair: str = INSTALL) -> list[Line]:
+    """Show what the native library finds; a machine without Vulkan is a warning, not a failure.
+
+    `repair` brings a native library that loads.
+    """
     report = probe.vulkan
     if report is None:
-        fix = "install ferrylm again where a C++ compiler is, to run models with Vulkan"
-        return [Line("vulkan", WARN, probe.vulkan_problem or "not asked", fix)]
+        return [Line("vulkan", WARN, probe.vulkan_problem or "not asked", repair)]
     if not report["loader"]:
         tried = "; ".join(f"{at['path']}: {at['outcome']}" for at in report["loader_attempts"])
         return [Line("vulkan loader", WARN, f"none found ({tried})", _LOADER_FIX)]

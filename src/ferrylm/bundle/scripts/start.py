@@ -28,6 +28,7 @@ def main() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(folders)
     os.environ["PYTHONNOUSERSITE"] = "1"
     os.environ["TVM_USE_RUNTIME_LIB"] = "1"
+    os.environ["FERRY_BUNDLE"] = str(ROOT)
     _ensure_temporary_folder()
     arguments = sys.argv[1:]
     _refuse_what_is_not_here(arguments, facts)
