@@ -12,6 +12,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from ferrylm.compile.cuda.architectures import Architecture
+
 HERE = Path(__file__).parent
 INCLUDE = HERE / "include"
 # Puns on vectors are how TVM loads them. Contraction would add bits that no two compilers agree on.
@@ -42,17 +44,25 @@ def emulator() -> ctypes.CDLL:
 
 
 @functools.cache
-def load(source: str, arch_number: int) -> ctypes.CDLL:
+def load(source: str, architecture: Architecture) -> ctypes.CDLL:
     """Return the library of a source of `lowering.for_host`."""
     emulator()
-    name = hashlib.sha256(f"{arch_number} {source}".encode()).hexdigest()[:16]
-    path = _folder() / f"{name}.cc"
-    families = sorted(header.name for header in INCLUDE.glob("operations_*.h"))
-    headers = "".join(f'#include "{header}"\n' for header in ("builtins.h", *families))
-    path.write_text(f"#define __CUDA_ARCH__ {arch_number * 10}\n{headers}{source}")
+    whole = _head(architecture) + source
+    path = _folder() / f"{hashlib.sha256(whole.encode()).hexdigest()[:16]}.cc"
+    path.write_text(whole)
     target = path.with_suffix(".so")
     _compile([str(path), *_CHECKS], target)
     return ctypes.CDLL(str(target))
+
+
+def _head(architecture: Architecture) -> str:
+    number = architecture.number
+    lines = [f"#define __CUDA_ARCH__ {number * 10}"]
+    if architecture.suffix == "a":
+        lines.append(f"#define __CUDA_ARCH_FEAT_SM{number}_ALL")
+    families = sorted(header.name for header in INCLUDE.glob("ptx_*.h"))
+    lines += [f'#include "{header}"' for header in ("builtins.h", *families)]
+    return "".join(line + "\n" for line in lines)
 
 
 def _compile(arguments: list[str], target: Path) -> None:

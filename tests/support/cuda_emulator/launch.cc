@@ -68,9 +68,11 @@ bool run_workgroup(bool backward, const Call& call) {
   reset_meetings();
   spoil_shared();
   if (!fibers().run(blockDim, backward, call_kernel, &call)) return false;
-  if (shared_end_is_whole()) return true;
-  std::snprintf(message, sizeof message, "written beyond the end of shared memory");
-  return false;
+  const char* problem = !shared_end_is_whole()       ? "written beyond the end of shared memory"
+                        : !bulk_copies_are_done() ? "a bulk copy that nobody waited for"
+                                                     : nullptr;
+  if (problem != nullptr) std::snprintf(message, sizeof message, "%s", problem);
+  return problem == nullptr;
 }
 
 bool run_grid(bool backward, const Call& call) {

@@ -1,4 +1,4 @@
-"""PrimFuncs as C++ for the host: TVM's CUDA source, less what only NVIDIA's compiler knows.
+"""PrimFuncs as C++ for the host: TVM's CUDA source with our operations, less what is not C++.
 
 The host's part of a function stays TVM's own and calls kernels as it would on a GPU.
 """
@@ -19,9 +19,8 @@ from tvm.tirx import compilation_pipeline
 from ferrylm.compile.cuda.architectures import body_for, parse_architecture
 from ferrylm.compile.cuda.build_hook import ahead_of_time, read_sources
 from ferrylm.compile.cuda.library import cuda_target
-from ferrylm.compile.cuda.operations import OPERATIONS
-from ferrylm.compile.cuda.prelude import prelude
 from ferrylm.compile.gpu_pipeline import PIPELINE
+from tests.support.cuda_emulator.assembly import translate
 
 _BUILD = "target.build.cuda"
 _OURS = "ferrylm-gpu-emulated"
@@ -102,7 +101,7 @@ def _dtype(parameter: Any) -> str:
 
 def for_host(source: str, kernels: list[str]) -> str:
     """Return CUDA C++ as C++ against include/builtins.h, with an entry for each kernel."""
-    code = source.removeprefix(prelude(name for name in OPERATIONS if _uses(source, name)))
+    code = translate(source)
     starts = [match.start() for match in _SIGNATURE.finditer(code)]
     parts = [code[: starts[0]]]
     for start, end in zip(starts, [*starts[1:], len(code)], strict=True):
@@ -112,10 +111,6 @@ def for_host(source: str, kernels: list[str]) -> str:
         for name in kernels
     ]
     return "".join(parts)
-
-
-def _uses(source: str, name: str) -> bool:
-    return OPERATIONS[name].body in source
 
 
 def _with_shared_memory(kernel: str) -> str:

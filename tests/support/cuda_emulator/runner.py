@@ -20,9 +20,10 @@ Shared memory starts as NaN, private memory as garbage, and `cp.async` copies wh
 so what nobody wrote or waited for shows in results. `run(..., backward=True)` runs the threads in
 the opposite order: results that differ are a race.
 
-A new operation `ferrylm.NAME` gets its body here as `ferrylm_NAME` in include/operations_FAMILY.h;
-every header of that name is included. `together` (workgroup.h) is the way to write one that
-concerns a whole warp, `wait_until` one that polls.
+Operations of ours run as they are written: the C++ of compile/cuda/operations_*.py, its assembly
+turned into calls (assembly.py). An operation of known instructions needs nothing here. An
+instruction that is new gets a function in include/ptx_FAMILY.h, named like it: `mma.sync.x.y` is
+`ptx::mma_sync_x_y`; `together` (workgroup.h) is the way to write one that concerns a whole warp.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Program:
 
     def __init__(self, lowered: Lowered, arch: str) -> None:
         self.lowered, self.source = lowered, lowered.source
-        self._library = load(lowered.source, parse_architecture(arch).number)
+        self._library = load(lowered.source, parse_architecture(arch))
         self._backward = False
         self._failure: str | None = None
 

@@ -28,6 +28,9 @@ inline void __syncthreads() { meet(emulator::Scope::kWorkgroup, "__syncthreads")
 inline void __syncwarp(unsigned = ~0u) { meet(emulator::Scope::kWarp, "__syncwarp"); }
 inline void __threadfence() {}
 inline void __threadfence_block() {}
+inline unsigned long __cvta_generic_to_shared(const void* at) {
+  return emulator::shared_address(at);
+}
 template <class T> T __ldg(const T* at) { return *at; }
 
 namespace emulator {
@@ -45,6 +48,18 @@ template <class T> T exchange(const char* name, T value, unsigned from) {
              for (unsigned lane = 0; lane < count; ++lane) {
                if (sent[lane]->from < count) *received[lane] = sent[sent[lane]->from]->value;
              }
+           });
+  return found;
+}
+
+// Return what combining the values of all threads of the warp gives.
+template <class T, class F> T reduce(const char* name, T value, F combine) {
+  T found = value;
+  together(Scope::kWarp, name, value, found,
+           [=](const T* const* values, T* const* results, unsigned count) {
+             T total = *values[0];
+             for (unsigned i = 1; i < count; ++i) total = combine(total, *values[i]);
+             for (unsigned i = 0; i < count; ++i) *results[i] = total;
            });
   return found;
 }
@@ -68,6 +83,19 @@ template <class T> T __shfl_down_sync(unsigned, T value, unsigned delta, int wid
 template <class T> T __shfl_up_sync(unsigned, T value, unsigned delta, int width = 32) {
   const unsigned lane = emulator::lane();
   return emulator::exchange("__shfl_up_sync", value, lane % width < delta ? lane : lane - delta);
+}
+inline int __reduce_add_sync(unsigned, int value) {
+  return emulator::reduce("__reduce_add_sync", value, [](int a, int b) { return a + b; });
+}
+inline unsigned __reduce_add_sync(unsigned, unsigned value) {
+  return emulator::reduce("__reduce_add_sync", value, [](unsigned a, unsigned b) { return a + b; });
+}
+inline int __reduce_max_sync(unsigned, int value) {
+  return emulator::reduce("__reduce_max_sync", value, [](int a, int b) { return a > b ? a : b; });
+}
+inline unsigned __reduce_max_sync(unsigned, unsigned value) {
+  return emulator::reduce("__reduce_max_sync", value,
+                          [](unsigned a, unsigned b) { return a > b ? a : b; });
 }
 inline unsigned __activemask() { return ~0u; }
 

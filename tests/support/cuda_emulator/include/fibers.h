@@ -34,6 +34,7 @@ class Fibers {
   unsigned current() const { return current_; }
   unsigned count() const { return count_; }
   bool running() const { return running_; }
+  bool backward() const { return backward_; }
 
  private:
   enum class State : unsigned char { kReady, kAsleep, kPolling, kEnded };
@@ -68,7 +69,9 @@ class Fibers {
 
 Fibers& fibers();
 void reset_meetings();
+
 void finish_copies();  // of this thread
 void forget_copies();  // of all, after a failure
+bool bulk_copies_are_done();
 
 }  // namespace emulator

@@ -49,10 +49,18 @@ uint32_t shared_address(const void* pointer);
 unsigned char* shared_pointer(uint32_t address);
 
 // Copies behind the back (PTX ISA, cp.async): done as late as the rules allow, when a thread waits
-// for them, so that a wait that is missing shows.
+// for them, so that a wait that is missing shows; at once where threads run backward, so that a copy
+// that comes too early shows.
 void copy_async(void* to, const void* from, unsigned bytes, unsigned zeros);
 void copy_async_commit();
 void copy_async_wait(unsigned groups);
+
+// Barriers of 64 bits in shared memory (PTX ISA, mbarrier), and copies that they count.
+void barrier_begin(uint32_t barrier, uint32_t count);
+void barrier_end(uint32_t barrier);
+void barrier_arrive(uint32_t barrier, uint32_t expected_bytes);
+void barrier_wait(uint32_t barrier, uint32_t parity);
+void copy_bulk(uint32_t to, const void* from, uint32_t bytes, uint32_t barrier);
 
 // Call `compute(inputs, outputs, count)` once for all threads of a scope, each with its own input
 // and output.
