@@ -37,6 +37,13 @@ ARITHMETIC = (
         shared=True,
     ),
     Operation(
+        "exp2_approximate", "x float32", "float32",
+        "2 to the power of x, off by 2^-22 of it at most, 0 below 2^-126 (PTX ISA, ex2.approx.ftz)",
+        function("float", "exp2_approximate", "float x",
+                  "float y; " + assembly("ex2.approx.ftz.f32 %0, %1;", ' : "=f"(y) : "f"(x)')
+                  + " return y;"),
+    ),
+    Operation(
         "unpack_half2", "word of halves", "float32x2", "both halves as float32",
         function("float2", "unpack_half2", "unsigned x",
                   "return __half22float2(ferrylm_halves(x));"),

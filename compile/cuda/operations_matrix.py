@@ -63,4 +63,16 @@ MATRIX = (
                   + " return v;"),
         effect=True,
     ),
+    Operation(
+        "load_matrix_x4_transposed", "pointer to a row of 16 bytes in shared memory", "uint32x4",
+        "the same, rows and columns of each matrix exchanged (PTX ISA, ldmatrix.trans)",
+        function("uint4", "load_matrix_x4_transposed", "const void* row",
+                  "uint4 v; "
+                  + assembly("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 "
+                             "{%0, %1, %2, %3}, [%4];",
+                         ' : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)'
+                         ' : "r"(ferrylm_shared(row))', memory=True)
+                  + " return v;"),
+        effect=True,
+    ),
 )  # fmt: skip

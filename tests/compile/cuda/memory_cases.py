@@ -88,7 +88,7 @@ def _stream(operation: str) -> Any:
     return func
 
 
-def _matrix_rows() -> Any:
+def _matrix_rows(load: str) -> Any:
     @T.prim_func(s_tir=True)
     def func(pa: T.handle, pb: T.handle, pc: T.handle, po: T.handle):
         a = T.match_buffer(pa, (THREADS * 4,), "uint32")
@@ -109,7 +109,7 @@ def _matrix_rows() -> Any:
                 T.evaluate(effect("copy_async_wait", 0))
                 T.tvm_storage_sync("warp")
                 out[T.ramp(thread * 4, 1, 4)] = effect(
-                    "load_matrix_x4", T.address_of(rows[thread * 4]), dtype="uint32x4"
+                    load, T.address_of(rows[thread * 4]), dtype="uint32x4"
                 )
                 out[thread * 4] = out[thread * 4] + b[thread] + c[thread]
 
@@ -146,6 +146,16 @@ def _matrix_rows_reference(a: Array, *_: Array) -> Array:
     return np.concatenate(warps)
 
 
+def _transposed_reference(a: Array, *_: Array) -> Array:
+    lane = np.arange(32)
+    halves = np.ascontiguousarray(a).view(np.uint16).reshape(-1, 4, 8, 8)  # warp, matrix, row
+    found = np.stack(
+        [halves[:, :, lane % 4 * 2 + row, lane // 4] for row in range(2)], axis=-1
+    )  # warp, matrix, lane, row
+    words = np.ascontiguousarray(found.transpose(0, 2, 1, 3)).view(np.uint32)
+    return words.reshape(-1, 4)
+
+
 def _atomic_reference(a: Array, *_: Array) -> Array:
     out = np.zeros((THREADS, 1), np.uint32)
     np.add.at(out[:, 0], np.arange(THREADS) % 7, a[:, 0])
@@ -161,9 +171,12 @@ MEMORY_CASES = (
     MemoryCase("dependent_launch", WORDS, lambda: dependent_copy("dependent", wait=True),
                lambda a, *_: a, "ACQBULK",
                frozenset({"grid_dependency_wait", "launch_dependents", "prefetch_l2"})),
-    MemoryCase("matrix_rows", WORDS, _matrix_rows, _matrix_rows_reference, "LDSM",
+    MemoryCase("matrix_rows", WORDS, lambda: _matrix_rows("load_matrix_x4"),
+               _matrix_rows_reference, "LDSM",
                frozenset({"copy_async_u32x4", "copy_async_commit", "copy_async_wait",
                           "subgroup_barrier", "load_matrix_x4"})),
+    MemoryCase("matrix_columns", WORDS, lambda: _matrix_rows("load_matrix_x4_transposed"),
+               _transposed_reference, "LDSM", frozenset({"load_matrix_x4_transposed"})),
     MemoryCase("atomic_add", ("uint32", 1), _atomic, _atomic_reference, "REDG",
                frozenset({"atomic_add"})),
 )  # fmt: skip

@@ -103,6 +103,10 @@ ARITHMETIC = (
     *(_fma(dtype, lanes, instruction) for dtype, lanes, instruction in (
         ("float32", 1, "FFMA"), ("float32", 2, "FFMA"), ("float32", 4, "FFMA"),
         ("float16", 1, "HFMA2"), ("float16", 2, "HFMA2"))),
+    OperationCase("exp2_approximate", (F32,), F32,
+                  lambda a, b, c: call("exp2_approximate", "float32", a),
+                  lambda a, b, c: np.exp2(a.astype(np.float64)), "MUFU",
+                  tolerance=16 * 2.0**-22),  # of results below 16
     OperationCase("unpack_half2", (HALVES,), ("float32", 2),
                   lambda a, b, c: call("unpack_half2", "float32x2", a),
                   lambda a, b, c: a.view(np.float16).astype(np.float32), "HADD2"),
