@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
+from ferrylm.runtime.draw_layout import ANSWERED, SEEN
 from ferrylm.runtime.sampling_options import SamplingSettings
 
 Logits = npt.NDArray[np.float32]
@@ -19,44 +20,70 @@ class Penalties:
 
     The repetition penalty (Keskar et al. 2019, as in transformers) counts the prompt's tokens
     and the answer's; presence and frequency penalty (OpenAI's API) count the answer's only.
+
+    All of it is float32, one operation after another, so that a kernel gets the same bits.
     """
 
     def __init__(
         self, settings: SamplingSettings, vocab_size: int, prompt_ids: Iterable[int]
     ) -> None:
-        self._settings = settings
-        self._bias_ids = np.array(list(settings.logit_bias.keys()), dtype=np.intp)
-        self._bias = np.array(list(settings.logit_bias.values()), dtype=np.float32)
-        self._repeats = settings.repetition_penalty != 1.0
-        self._counts_answer = settings.presence_penalty != 0 or settings.frequency_penalty != 0
-        self._seen = np.zeros(vocab_size if self._repeats else 0, dtype=np.bool_)
-        self._counts = np.zeros(vocab_size if self._counts_answer else 0, dtype=np.int32)
-        if self._repeats:
+        self._presence = np.float32(settings.presence_penalty)
+        self._frequency = np.float32(settings.frequency_penalty)
+        with np.errstate(over="ignore", under="ignore"):
+            self.factor = np.float32(settings.repetition_penalty)
+            self.inverse = np.float32(1.0 / settings.repetition_penalty)
+        self.repeats = settings.repetition_penalty != 1.0
+        self._penalizes = bool(self._presence != 0 or self._frequency != 0)
+        self.shifts = self._penalizes or bool(settings.logit_bias)
+        self._vocab_size = vocab_size
+        self._seen = np.zeros(vocab_size if self.repeats else 0, dtype=np.bool_)
+        self._answered = np.zeros(vocab_size if self._penalizes else 0, dtype=np.bool_)
+        self._offsets = np.zeros(vocab_size if self.shifts else 0, dtype=np.float32)
+        for token_id, bias in settings.logit_bias.items():
+            self._offsets[token_id] = bias
+        if self.repeats:
             self._seen[np.fromiter(prompt_ids, dtype=np.intp)] = True
 
     def adjusted(self, logits: Logits) -> Logits:
-        """Return float32 [vocab] logits with penalties and bias; the same array without any."""
-        if not (self._repeats or self._counts_answer or self._bias_ids.size):
+        """Return float32 [vocab] logits with penalties and bias; the same array without any.
+
+        An extreme penalty may overflow, and two infinite logits would make a NaN of their
+        difference: so all stays finite.
+        """
+        if not (self.repeats or self.shifts):
             return logits
-        settings = self._settings
         adjusted: Logits = logits.copy()
         with np.errstate(over="ignore", under="ignore"):
-            if self._repeats:
-                seen = logits[self._seen].astype(np.float64)
-                penalty = settings.repetition_penalty
-                adjusted[self._seen] = np.where(seen > 0, seen / penalty, seen * penalty)
-            if self._counts_answer:
-                ids = np.flatnonzero(self._counts)
-                penalties = settings.frequency_penalty * self._counts[ids]
-                adjusted[ids] -= (penalties + settings.presence_penalty).astype(np.float32)
-            adjusted[self._bias_ids] += self._bias
-        # An extreme penalty may overflow: two infinite logits would make a NaN of their difference.
+            if self.repeats:
+                seen = logits[self._seen]
+                adjusted[self._seen] = seen * np.where(seen > 0, self.inverse, self.factor)
+                np.clip(adjusted, -_LARGEST, _LARGEST, out=adjusted)
+            if self.shifts:
+                adjusted += self._offsets
         np.clip(adjusted, -_LARGEST, _LARGEST, out=adjusted)
         return adjusted
 
     def record(self, token_id: int) -> None:
         """Note a token of the answer."""
-        if self._repeats:
+        if self.repeats:
             self._seen[token_id] = True
-        if self._counts_answer:
-            self._counts[token_id] += 1
+        if self._penalizes:
+            if not self._answered[token_id]:
+                self._answered[token_id] = True
+                self._offsets[token_id] -= self._presence
+            self._offsets[token_id] -= self._frequency
+
+    def seen(self) -> npt.NDArray[np.int32]:
+        """Return int32 [vocab]: the bits of draw_layout.py."""
+        bits = np.zeros(self._vocab_size, np.int32)
+        if self.repeats:
+            bits[self._seen] |= SEEN
+        if self._penalizes:
+            bits[self._answered] |= ANSWERED
+        return bits
+
+    def offsets(self) -> npt.NDArray[np.float32]:
+        """Return float32 [vocab]: what is added to each logit, in memory of its own."""
+        if not self.shifts:
+            return np.zeros(self._vocab_size, np.float32)
+        return self._offsets.copy()

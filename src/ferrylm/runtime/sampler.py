@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ferrylm.errors import NumericError
+from ferrylm.runtime.draw_settings import LOWEST_TEMPERATURE
 from ferrylm.runtime.likeliest import fewest_with_mass, likeliest, smallest_count
 from ferrylm.runtime.penalties import Penalties
 from ferrylm.runtime.sampling_options import SamplingSettings
@@ -16,8 +17,6 @@ from ferrylm.runtime.sampling_options import SamplingSettings
 Ids = npt.NDArray[np.intp]
 Logits = npt.NDArray[np.float32]
 Weights = npt.NDArray[np.float64]
-
-_LOWEST_TEMPERATURE = 1e-30  # a float32 divisor above 0; any gap between logits is final here
 
 
 @dataclass(frozen=True)
@@ -104,8 +103,8 @@ class Sampler:
 def candidates(adjusted: Logits, settings: SamplingSettings) -> tuple[Ids, Weights]:
     """Return the tokens that may be drawn and their probabilities times some constant.
 
-    `adjusted` is float32 [vocab_size] with penalties and bias. With top-k the likeliest come
-    first, otherwise the lowest ids. The temperature must not be 0.
+    `adjusted` is float32 [vocab_size] with penalties and bias. The ids rise, which is also the
+    order of the kernels that draw on a device. The temperature must not be 0.
     """
     if 0 < settings.top_k < adjusted.size:
         ids = likeliest(adjusted, settings.top_k)
@@ -113,6 +112,8 @@ def candidates(adjusted: Logits, settings: SamplingSettings) -> tuple[Ids, Weigh
         if settings.top_p < 1:
             count = smallest_count(weights, settings.top_p * float(weights.sum()))
             ids, weights = ids[:count], weights[:count]
+        rising = np.argsort(ids)
+        ids, weights = ids[rising], weights[rising]
     elif settings.top_p < 1:
         weights = _weights(adjusted, settings.temperature)
         ids = fewest_with_mass(weights, settings.top_p * float(weights.sum()))
@@ -128,7 +129,7 @@ def candidates(adjusted: Logits, settings: SamplingSettings) -> tuple[Ids, Weigh
 
 def _weights(logits: Logits, temperature: float) -> Weights:
     """Return exp((logits - highest) / temperature) as float64; the largest weight is 1."""
-    divisor = np.float32(max(temperature, _LOWEST_TEMPERATURE))
+    divisor = np.float32(max(temperature, LOWEST_TEMPERATURE))
     with np.errstate(over="ignore", under="ignore"):
         weights: Weights = np.exp((logits - logits.max()) / divisor).astype(np.float64)
     return weights
