@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ferrylm.compile.golden_cases import case_name, kernel_case, kernel_check
-from ferrylm.compile.golden_functions import CheckFunction
+from ferrylm.compile.golden_functions import CheckFunction, Operation
 from ferrylm.compile.golden_trace import MAX_PARAMETERS, PROMPT, greedy_trace
 from ferrylm.runtime.golden_format import (
     FORMAT_NAME,
@@ -87,7 +87,7 @@ def build_golden(
         libraries=tuple(
             LibraryChecks(
                 library.target,
-                tuple(kernel_check(f, library.arithmetic, library.kv_dtype) for f in functions),
+                tuple(kernel_check(function, library.kv_dtype) for function in functions),
                 _trace_tolerance(library),
             )
             for library, functions in libraries
@@ -101,15 +101,18 @@ def build_golden(
 def _cases(
     config: ModelConfig, libraries: Sequence[tuple[Library, tuple[CheckFunction, ...]]]
 ) -> tuple[KernelCase, ...]:
-    arithmetics = {library.arithmetic for library, _ in libraries}
     kv_dtypes = {library.kv_dtype for library, _ in libraries}
-    cases: dict[str, KernelCase] = {}
+    arithmetics: dict[str, set[str]] = {}
+    operations: dict[str, Operation] = {}
     for _, functions in libraries:
         for function in functions:
             name = case_name(function.operation)
-            if name not in cases:
-                cases[name] = kernel_case(function.operation, config, arithmetics, kv_dtypes)
-    return tuple(cases.values())
+            operations.setdefault(name, function.operation)
+            arithmetics.setdefault(name, set()).add(function.arithmetic)
+    return tuple(
+        kernel_case(operation, config, arithmetics[name], kv_dtypes)
+        for name, operation in operations.items()
+    )
 
 
 def _trace_tolerance(library: Library) -> TraceTolerance:

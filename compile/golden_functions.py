@@ -40,10 +40,14 @@ class Operation:
 
 @dataclass(frozen=True)
 class CheckFunction:
-    """A function of the library, what it computes, and how its arguments look."""
+    """A function of the library, what it computes, and how its arguments look.
+
+    `arithmetic` is that of its product, "" where there is none.
+    """
 
     name: str
     operation: Operation
+    arithmetic: str
     kernels: tuple[str, ...]
     input_width: int
     residual_width: int
@@ -130,9 +134,18 @@ def add_check_functions(
         name = f"check_{len(checks)}"
         parameters = _emit(builder, name, operation, widths, kernels, config)
         called = _called_kernels(builder.get()[name])
-        checks.append(CheckFunction(name, operation, called, *widths, parameters))
+        arithmetic = _arithmetic(operation, kernels)
+        checks.append(CheckFunction(name, operation, arithmetic, called, *widths, parameters))
     _check_coverage(builder.get(), checks)
     return builder.get(), tuple(checks)
+
+
+def _arithmetic(operation: Operation, kernels: RecordingKernels) -> str:
+    if operation.matrix is None or operation.kind == "embed":
+        return ""
+    rows = kernels.recorded.rows(operation.batch)
+    found: str = kernels.recorded.product_arithmetic(rows, operation.matrix.storage)
+    return found
 
 
 def _check_coverage(module: Any, checks: Sequence[CheckFunction]) -> None:

@@ -62,10 +62,11 @@ def product(x: ArrayLike, factors: Float64 | None, weights: Float64, arithmetic:
     """Return (x times its row's factor) @ weights.T, rounding x first if the arithmetic does.
 
     By groups of 32 columns: scale = max|x| / L, code = x / scale half to even, L of LARGEST_CODE.
+    f16 rounds activations and weights to float16; a tolerance stands for that.
     """
     wide = np.asarray(x, np.float64)
     row_factors = np.ones((len(wide), 1)) if factors is None else factors
-    if arithmetic == "f32":
+    if arithmetic not in LARGEST_CODE:
         exact: Float64 = (wide @ weights.T) * row_factors
         return exact
     levels = float(LARGEST_CODE[arithmetic])

@@ -3,7 +3,8 @@
 TVM's own list is for every schedule. Kernels here are bound to threads already and say their
 barriers themselves, which its ThreadSync pass does not accept inside a condition. Nor is there its
 StorageRewrite: it lets buffers in shared memory take turns, and counts on ThreadSync to keep them
-apart. Private memory becomes registers in the driver's compiler either way.
+apart. Private memory becomes registers in the driver's compiler either way. CompactBufferAllocation
+would shrink buffers of which a kernel takes only addresses.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ def _passes() -> list[Any]:
         s_tir.transform.LowerInitBlock(),
         s_tir.transform.PlanAndUpdateBufferAllocationLocation(),
         s_tir.transform.ConvertBlocksToOpaque(),
-        s_tir.transform.CompactBufferAllocation(),
         s_tir.transform.UnifyThreadBinding(),
         s_tir.transform.LowerMatchBuffer(),
         s_tir.transform.StmtSimplify(),

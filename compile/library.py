@@ -24,7 +24,6 @@ from ferrylm.schedules.cpu.attention import AttentionShape
 from ferrylm.schedules.cpu.kernels import MatrixStorage
 
 DECODE_BATCHES = (1, 2, 4, 8)
-PREFILL_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class TracedModel:
 
     def lower(self, target: Any, tir_pipeline: str) -> Any:
         """Return the executable, compiled for a TVM target."""
-        tiles = PREFILL_CHUNK // self.kernels.row_tile
+        tiles = self.kernels.prefill_chunk // self.kernels.row_tile
         return relax.build(
             self.module,
             target=target,
@@ -123,12 +122,13 @@ class TracedModel:
             device_code_bytes=traits.device_code_bytes,
             parameters=self.parameters,
             decode_batches=self.plan.decode_batches,
-            prefill_chunk=PREFILL_CHUNK,
+            prefill_chunk=self.kernels.prefill_chunk,
             row_tile=self.kernels.row_tile,
             kv_dtype=self.plan.kv_dtype,
             kv_layout=self.kernels.kv_layout,
             kv_page_multiple=self.kernels.kv_page_multiple,
-            workspace_bytes=_workspace_bytes(self.plan.config),
+            workspace_bytes=_workspace_bytes(self.plan.config, self.kernels.prefill_chunk),
+            draws=self.kernels.draws,
         )
         return BuiltLibrary(code, entry, self.checks)
 
@@ -189,11 +189,11 @@ def export_library(executable: Any, machine: str) -> bytes:
         return path.read_bytes()
 
 
-def _workspace_bytes(config: ModelConfig) -> int:
+def _workspace_bytes(config: ModelConfig, rows: int) -> int:
     """Estimate the memory of activations in a chunk of prefill, the largest step of an answer."""
     widest = max(
         config.hidden_size,
         (config.num_heads + 2 * config.num_kv_heads) * config.head_dim,
         2 * config.intermediate_size,
     )
-    return PREFILL_CHUNK * 4 * (4 * config.hidden_size + 3 * widest) + 4 * config.vocab_size
+    return rows * 4 * (4 * config.hidden_size + 3 * widest) + 4 * config.vocab_size

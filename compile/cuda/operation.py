@@ -10,7 +10,8 @@ class Operation:
     """One operation; `body` defines `ferrylm_NAME` in CUDA C++ with the help of prelude.py.
 
     `shared` ones mean the same on Vulkan and ROCm. `effect` says that a call does more than return
-    a value: such are called with `T.call_extern`, the others with `T.call_pure_extern`.
+    a value: such are called with `T.call_extern`, the others with `T.call_pure_extern`. The body
+    may call the operations that it `needs`.
     """
 
     name: str
@@ -20,6 +21,7 @@ class Operation:
     body: str
     shared: bool = False
     effect: bool = False
+    needs: tuple[str, ...] = ()
 
 
 def function(result: str, name: str, parameters: str, statements: str) -> str:

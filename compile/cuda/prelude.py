@@ -87,4 +87,7 @@ def prelude(names: Iterable[str]) -> str:
     used = set(names)
     if not used:
         return ""
+    for name in reversed(OPERATIONS):  # what an operation needs stands before it
+        if name in used:
+            used.update(OPERATIONS[name].needs)
     return _HELP + "".join(OPERATIONS[name].body for name in OPERATIONS if name in used)

@@ -62,10 +62,17 @@ class CpuKernels:
     kv_layout = "head_dim_major"  # keys (P, Hkv, D, T), values (P, Hkv, T, D)
     kv_page_multiple = attention.TOKENS
     row_tile = ROW_TILE
+    draws = False  # tokens: the host does, which is the same processor
+    prefill_chunk = 256  # tokens of one call of prefill
 
     def __init__(self, profile: CpuProfile, arithmetic: str, shape: AttentionShape) -> None:
         self.profile, self.arithmetic, self.shape = profile, arithmetic, shape
         self._cache: dict[tuple[object, ...], Any] = {}
+
+    def product_arithmetic(self, rows: Rows, storage: str) -> str:
+        """Return how products with weights of a storage are computed: f32, int8 or int16."""
+        del rows
+        return self.arithmetic if storage in ("q4", "q8") else "f32"
 
     def matrix(self, storage: MatrixStorage, *, pairs: bool = False) -> Matrix:
         """Return the parameters of a matrix; with `pairs` it is gate and up of a SwiGLU."""

@@ -19,16 +19,20 @@ from ferrylm.schedules.gpu import activations, attention, embedding, rope
 from ferrylm.schedules.gpu import expose as exposing
 from ferrylm.schedules.gpu.attention_merge import merge_attention
 from ferrylm.schedules.gpu.attention_plan import BLOCK, AttentionPlan, queries_that_fit
+from ferrylm.schedules.gpu.halves_kernels import HalvesKernels
 from ferrylm.schedules.gpu.layout import ActivationLayout, WeightFormat, padded
 from ferrylm.schedules.gpu.matmul_matrix import matrix_matmul
 from ferrylm.schedules.gpu.matvec import Product, matvec
 from ferrylm.schedules.gpu.overlap import LAUNCH_PARAMS, overlapped
-from ferrylm.schedules.gpu.prepared import Prepared, plain
+from ferrylm.schedules.gpu.prepared import Halves, Prepared, plain
 from ferrylm.schedules.gpu.profile import GpuProfile
 from ferrylm.schedules.gpu.tiles import (
     ROW_TILE,
+    PREFILL_CHUNK,
+    PREFILL_CHUNK_MATRIX,
     attention_tile,
     matrix_tile,
+    in_halves,
     matvec_tile,
     on_matrix_units,
     row_threads,
@@ -68,6 +72,7 @@ class GpuKernels:
         self._cache: dict[tuple[object, ...], Any] = {}
 
     def matrix(self, storage: MatrixStorage, *, pairs: bool = False) -> Matrix:
+        self._halves = HalvesKernels(profile, self._call)
         """Return the parameters of a matrix; `pairs` (gate and up) makes no difference here."""
         del pairs
         arithmetic = self.arithmetic if storage.storage in ("q4", "q8") else "f32"
@@ -79,6 +84,18 @@ class GpuKernels:
 
     def transform_functions(self, names: set[str]) -> dict[str, Any]:
         """Return the repacking functions of these names: there are none."""
+    @property
+    def prefill_chunk(self) -> int:
+        """Return how many tokens one call of prefill takes at most."""
+        return PREFILL_CHUNK_MATRIX if self.profile.matrix else PREFILL_CHUNK
+
+    def product_arithmetic(self, rows: Rows, storage: str) -> str:
+        """Return how products with weights of a storage are computed: f32, int8, int16 or f16."""
+        if storage not in ("q4", "q8") or self._parts == 0:
+            return "f32"
+        fmt = WeightFormat(1, 1, storage, False, self.arithmetic)
+        return "f16" if in_halves(self.profile, rows, fmt) else self.arithmetic
+
         if names:
             raise ValueError(f"GPU kernels repack no weights, asked for {sorted(names)}")
         return {}
@@ -117,6 +134,8 @@ class GpuKernels:
         width, fmt = weight.fmt.columns, weight.fmt
         if not fmt.integer:
             out = nn.Tensor.placeholder((plain(x).shape[0], padded(width)), "float32")
+        if in_halves(self.profile, rows, fmt):
+            return self._halves.norm_linear(rows, plain(x), gain, weight, eps, epilogue)
             threads = row_threads(self.profile, width)
             make = lambda: activations.norm(rows, width, threads, self.profile.subgroup, eps)  # noqa: E731
             normed = self._call(rows, f"norm_{width}", make, [plain(x), gain], out)
@@ -143,6 +162,8 @@ class GpuKernels:
         m = added.shape[0]
         if not fmt.integer:
             product = Product(rows, fmt, "residual")
+        if in_halves(self.profile, rows, fmt):
+            return self._halves.linear(rows, x, weight, added)
             return self._matvec(rows, m, product, [plain(x)], weight, [added])
         prepared = self._prepare(rows, x, None, fmt.columns)
         parts = 0 if next_gain is None else self._parts
@@ -287,6 +308,8 @@ class GpuKernels:
         subgroup, layout = self.profile.subgroup, self._layout(rows, width)
 
         def make() -> Any:
+        if isinstance(activation, Halves):
+            return self._halves.expose(rows, activation)
             return exposing.expose(rows, layout, threads, subgroup, kept=kept)
 
         out = nn.Tensor.placeholder((activation.m, padded(width)), "float32")

@@ -115,7 +115,8 @@ class WeightFormat:
         return found
 
 
-def _tiles(m: Any) -> Any:
+def row_tiles(m: Any) -> Any:
+    """Return the number of tiles of rows for matrix units that m rows are."""
     # A size that is a variable must be that variable: TVM solves no equations for it.
     return m // MATRIX_ROWS if isinstance(m, int) else Analyzer().simplify(m // MATRIX_ROWS)
 
@@ -132,13 +133,13 @@ class ActivationLayout:
         """Return the shape of the codes of m rows."""
         g = groups(self.columns)
         if self.tiled:
-            return (_tiles(m), g, MATRIX_ROWS, 4, 2 * self.parts)
+            return (row_tiles(m), g, MATRIX_ROWS, 4, 2 * self.parts)
         return (m, 2 * self.parts, g, 4)
 
     def terms_shape(self, m: Any) -> tuple[Any, ...]:
         """Return the shape of the terms of m rows."""
         g = groups(self.columns)
-        return (_tiles(m), g, MATRIX_ROWS, 4) if self.tiled else (m, g, 4)
+        return (row_tiles(m), g, MATRIX_ROWS, 4) if self.tiled else (m, g, 4)
 
     def code(self, m: Any, part: Any, group: Any, word: Any) -> tuple[Any, ...]:
         """Return the index of a word of codes."""

@@ -61,6 +61,69 @@ def fma(a: Expression, b: Expression, c: Expression) -> Expression:
     return T.call_pure_extern("float32", "ferrylm.fma", a, b, c)
 
 
+def half2_pack(low: Expression, high: Expression) -> Expression:
+    """Return two float32 rounded to float16, as a word: uint32."""
+    return T.call_pure_extern("uint32", "ferrylm.half2_pack", low, high)
+
+
+def half2_broadcast(value: Expression) -> Expression:
+    """Return a float16 twice, as a word: uint32."""
+    return T.call_pure_extern("uint32", "ferrylm.half2_broadcast", value)
+
+
+def half2_fma(a: Expression, b: Expression, c: Expression) -> Expression:
+    """Return a * b + c in both halves of words, rounded once."""
+    return T.call_pure_extern("uint32", "ferrylm.half2_fma", a, b, c)
+
+
+def half2_mul(a: Expression, b: Expression) -> Expression:
+    """Return a * b in both halves of words."""
+    return T.call_pure_extern("uint32", "ferrylm.half2_mul", a, b)
+
+
+def half2_sub(a: Expression, b: Expression) -> Expression:
+    """Return a - b in both halves of words."""
+    return T.call_pure_extern("uint32", "ferrylm.half2_sub", a, b)
+
+
+def lop3(a: Expression, b: Expression, c: Expression, table: int) -> Expression:
+    """Return a bitwise function of three words, PTX's lop3; CUDA alone."""
+    return T.call_pure_extern("uint32", "ferrylm.lop3", a, b, c, table)
+
+
+def ring_begin(barriers: Expression, stages: int) -> Expression:
+    """Make the barriers of a ring of tiles ready: compile/cuda/operations_tiles.py; CUDA alone."""
+    return T.call_extern("void", "ferrylm.ring_begin", barriers, stages)
+
+
+def ring_load(
+    barriers: Expression, ring: Expression, source: Expression, stride: Expression,
+    available: Expression, iteration: Expression, wanted: Expression, stages: int, tiles: int,
+) -> Expression:  # fmt: skip
+    """Begin to fill the stage of an iteration of a ring."""
+    return T.call_extern(
+        "void", "ferrylm.ring_load", barriers, ring, source, stride, available, iteration, wanted,
+        stages, tiles,
+    )  # fmt: skip
+
+
+def ring_wait(barriers: Expression, iteration: Expression, stages: int) -> Expression:
+    """Wait until the stage of an iteration is filled."""
+    return T.call_extern("void", "ferrylm.ring_wait", barriers, iteration, stages)
+
+
+def ring_release(barriers: Expression, iteration: Expression, stages: int) -> Expression:
+    """Say that this warp needs the stage of an iteration no more."""
+    return T.call_extern("void", "ferrylm.ring_release", barriers, iteration, stages)
+
+
+def multiply_tiles(
+    sums: Expression, fragments: Expression, at: Expression, tiles: int
+) -> Expression:
+    """Add the products of 16 rows of weights and tiles of a ring over four steps."""
+    return T.call_extern("void", "ferrylm.multiply_tiles", sums, fragments, at, tiles)
+
+
 def launch_dependents() -> Expression:
     """Let the next kernel start once every workgroup of this one has; CUDA alone."""
     return T.call_extern("void", "ferrylm.launch_dependents")

@@ -1,4 +1,4 @@
-"""Activations between kernels: float32, or quantized by the kernel that made them."""
+"""Activations between kernels: float32, or as their maker prepared them for the next."""
 
 from __future__ import annotations
 
@@ -31,8 +31,24 @@ class Prepared:
         return self.m, padded(self.width)
 
 
+@dataclass(frozen=True)
+class Halves:
+    """Rows as float16 in a layout for matrix units (halves.py); `m` rows of `width` columns."""
+
+    words: Tensor
+    m: Any
+    width: int
+
+    @property
+    def shape(self) -> tuple[Any, Any]:
+        """Return rows and columns of the float32 rows that this stands for."""
+        return self.m, padded(self.width)
+
+
 def plain(activation: Any) -> Tensor:
     """Return the float32 rows of an activation."""
+    if isinstance(activation, Halves):
+        raise ValueError("the kernel that made these activations kept no float32 rows")
     if not isinstance(activation, Prepared):
         return activation
     if activation.x is None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu.attention_plan import AttentionTile
-from ferrylm.schedules.gpu.layout import GROUP, MATRIX_ROWS, groups
+from ferrylm.schedules.gpu.halves_grid import HalvesTile
+from ferrylm.schedules.gpu.layout import GROUP, MATRIX_ROWS, WeightFormat, groups
 from ferrylm.schedules.gpu.matrix_grid import MatrixTile
 from ferrylm.schedules.gpu.matvec_grid import MatvecTile, Product
 from ferrylm.schedules.gpu.profile import GpuProfile
@@ -19,6 +20,8 @@ from ferrylm.schedules.gpu.profile import GpuProfile
 ROW_TILE = 8  # rows of activations that prefill works on together
 
 
+PREFILL_CHUNK = 256  # tokens of one call of prefill
+PREFILL_CHUNK_MATRIX = 1024  # the same where matrix units want long ones; takes memory
 @dataclass(frozen=True)
 class MatvecChoice:
     """The tile of products with at most `rows` rows and at least `columns` columns."""
@@ -56,6 +59,21 @@ MATRIX_MANY = MatrixTile(4, 1, 4, 2)
 
 def on_matrix_units(profile: GpuProfile, rows: Rows) -> bool:
     """Return whether there are enough rows of activations for matrix units."""
+# Products of halves: on chips with the copy engine, and before.
+HALVES_OVERLAPPED = HalvesTile(8, 16, stages=3, workgroups=2)
+HALVES = HalvesTile(8, 8, stages=3, workgroups=1)
+
+
+def in_halves(profile: GpuProfile, rows: Rows, fmt: WeightFormat) -> bool:
+    """Return whether a product's activations are float16: prefill, on matrix units."""
+    return profile.matrix and rows.count is None and fmt.integer
+
+
+def halves_tile(profile: GpuProfile) -> HalvesTile:
+    """Return the tile of products of halves."""
+    return HALVES_OVERLAPPED if profile.overlap else HALVES
+
+
     return profile.matrix and rows.tile == MATRIX_ROWS
 
 

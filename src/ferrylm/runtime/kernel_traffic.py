@@ -135,7 +135,7 @@ def kind_of(name: str, vocabulary: int) -> str:
         return LOOKUP
     if "attention" in name or name.startswith("rope"):
         return ATTENTION
-    return NORM if name.startswith(("norm", "quantize")) else OTHER
+    return NORM if name.startswith(("norm", "quantize", "halves")) else OTHER
 
 
 def _attends(name: str) -> bool:

@@ -1,0 +1,168 @@
+# mypy: disable-error-code="untyped-decorator,no-untyped-def,valid-type"
+"""Activations as float16 for matrix units, and the kernels that make them.
+
+computes  out = UNIT * x, or UNIT * RMSNorm(x) * gain (arXiv 1910.07467), rounded to float16
+shapes    x float32 (M, padded(H)), M a multiple of 8; gain float32 (H,); out as HalvesLayout says
+mapping   workgroup  8 rows;  lane  16 bytes of a row, neighbours in one line of 128 bytes
+
+Factors of two cost nothing: UNIT moves float16's range to +-1e6, since what a SwiGLU gives may pass
+65504, and what falls below its least normal number, 1e-3 now, is small beside the rest of a row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tvm.script import tirx as T
+
+from ferrylm.schedules.cpu.rows import Rows
+from ferrylm.schedules.gpu.layout import MATRIX_ROWS, padded, row_tiles
+from ferrylm.schedules.gpu.operations import half2_pack, subgroup_add
+from ferrylm.schedules.gpu.row_counts import tile_count
+from ferrylm.schedules.gpu.signature import without
+
+UNIT = 1 / 16  # of what the float16 numbers count
+CHUNK = 128  # columns that are a fragment of eight instructions: four groups
+STEPS = 8  # instructions of 16 columns
+SIDES = 2  # an instruction's first and second 8 columns
+WORDS = 4  # of two halves: a row's share of one side, 16 bytes
+LANES = 32
+
+
+@dataclass(frozen=True)
+class HalvesLayout:
+    """Where the numbers of rows of `columns` columns lie, so that fragments are contiguous.
+
+    uint32 (M / 8, chunks of 128 columns, 8 steps, 2 sides, 8 rows, 4 words). Word l of side j of
+    step 2 i + h holds columns 32 l + 16 h + 4 i + j and, in its upper half, the one two beyond:
+    lane l of four owns group l of the weights (layout.py), whose word i holds these columns, so
+    weights become fragments without leaving their lane. A product does not mind the order of its
+    columns. One side of one step of 8 rows is a core matrix of PTX (wgmma, no swizzle), and what 32
+    lanes load at once are 128 neighbouring bytes.
+    """
+
+    columns: int
+
+    @property
+    def chunks(self) -> int:
+        """Return the number of chunks; columns beyond the last are zeros."""
+        return -(-self.columns // CHUNK)
+
+    def shape(self, m: Any) -> tuple[Any, ...]:
+        """Return the shape of m rows, which are whole tiles."""
+        return (row_tiles(m), self.chunks, STEPS, SIDES, MATRIX_ROWS, WORDS)
+
+    @staticmethod
+    def column(step: Any, side: Any, word: Any, half: Any) -> Any:
+        """Return the column of a chunk that a half of a word holds."""
+        return word * 32 + step % 2 * 16 + step // 2 * 4 + half * 2 + side
+
+
+@T.inline
+def sum_squares(x, total, row, lane, width):  # noqa: D103
+    total[0] = T.float32(0)
+    for i in T.serial((width + LANES - 1) // LANES):
+        if i * LANES + lane < width:
+            total[0] = total[0] + x[row, i * LANES + lane] * x[row, i * LANES + lane]
+    total[0] = subgroup_add(total[0])
+
+
+@T.inline
+def halve_unit(x, gain, out, factor, tile, row, unit, layout, normed):  # noqa: D103
+    # A unit is one side of one step of one chunk: 16 bytes of a row.
+    pair = T.alloc_buffer((2,), "float32", scope="local")
+    words = T.alloc_buffer((WORDS,), "uint32", scope="local")
+    for word in T.unroll(WORDS):
+        for half in T.unroll(2):
+            column = T.meta_var(
+                unit // (STEPS * SIDES) * CHUNK
+                + layout.column(unit // SIDES % STEPS, unit % SIDES, word, half)
+            )
+            pair[half] = T.float32(0)
+            if column < layout.columns:
+                pair[half] = x[tile * MATRIX_ROWS + row, column] * factor[0]
+                if normed:
+                    pair[half] = pair[half] * gain[column]
+        words[word] = half2_pack(pair[0], pair[1])
+    for word in T.vectorized(WORDS):
+        out[tile, unit // (STEPS * SIDES), unit // SIDES % STEPS, unit % SIDES, row, word] = words[
+            word
+        ]
+
+
+def halve(rows: Rows, width: int, threads: int, eps: float | None = None) -> Any:
+    """Return the PrimFunc (x, [gain], out); with `eps` the norm comes first."""
+    tiles, wide, layout = tile_count(rows), padded(width), HalvesLayout(width)
+    normed, epsilon = eps is not None, 0.0 if eps is None else eps
+    units, warps = layout.chunks * STEPS * SIDES, threads // LANES
+    at_once = threads // MATRIX_ROWS
+
+    @T.prim_func(s_tir=True, private=True)
+    def func(px: T.handle, gain: T.Buffer((width,), "float32"), pout: T.handle):
+        T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": LANES})
+        x = T.match_buffer(px, (tiles * MATRIX_ROWS, wide), "float32")
+        out = T.match_buffer(pout, layout.shape(tiles * MATRIX_ROWS), "uint32")
+        for tile in T.thread_binding(tiles, thread="blockIdx.x"):
+            for thread in T.thread_binding(threads, thread="threadIdx.x"):
+                factor = T.alloc_buffer((1,), "float32", scope="local")
+                squares = T.alloc_buffer((MATRIX_ROWS,), "float32", scope="shared")
+                row = T.meta_var(thread % MATRIX_ROWS)
+                factor[0] = T.float32(UNIT)
+                if normed:
+                    for i in T.serial((MATRIX_ROWS + warps - 1) // warps):
+                        if i * warps + thread // LANES < MATRIX_ROWS:
+                            sum_squares(
+                                x, factor, tile * MATRIX_ROWS + i * warps + thread // LANES,
+                                thread % LANES, width,
+                            )  # fmt: skip
+                            squares[i * warps + thread // LANES] = factor[0]
+                    T.tvm_storage_sync("shared")
+                    factor[0] = T.float32(UNIT) / T.sqrt(
+                        squares[row] * T.float32(1 / width) + T.float32(epsilon)
+                    )
+                for i in T.serial((units + at_once - 1) // at_once):
+                    if i * at_once + thread // MATRIX_ROWS < units:
+                        halve_unit(
+                            x, gain, out, factor, tile, row, i * at_once + thread // MATRIX_ROWS,
+                            layout, normed,
+                        )  # fmt: skip
+
+    return func if normed else without(func, ["gain"])
+
+
+def expose_halves(rows: Rows, width: int, threads: int) -> Any:
+    """Return the PrimFunc (words, out), float32 (M, padded(H)), for checks; 0 beyond H."""
+    tiles, wide, layout = tile_count(rows), padded(width), HalvesLayout(width)
+
+    @T.prim_func(s_tir=True, private=True)
+    def func(pwords: T.handle, pout: T.handle):
+        T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": LANES})
+        words = T.match_buffer(pwords, layout.shape(tiles * MATRIX_ROWS), "uint32")
+        out = T.match_buffer(pout, (tiles * MATRIX_ROWS, wide), "float32")
+        for m in T.thread_binding(tiles * MATRIX_ROWS, thread="blockIdx.x"):
+            for thread in T.thread_binding(threads, thread="threadIdx.x"):
+                word = T.alloc_buffer((1,), "uint32", scope="local")
+                for i in T.serial((wide + threads - 1) // threads):
+                    k = T.meta_var(i * threads + thread)
+                    if k < wide:
+                        word[0] = words[
+                            m // MATRIX_ROWS,
+                            k // CHUNK,
+                            k % 16 // 4 * 2 + k % 32 // 16,
+                            k % 2,
+                            m % MATRIX_ROWS,
+                            k % CHUNK // 32,
+                        ]
+                        out[m, k] = T.cast(
+                            T.reinterpret(
+                                T.cast(
+                                    T.shift_right(word[0], T.cast(k % 4 // 2 * 16, "uint32")),
+                                    "uint16",
+                                ),
+                                dtype="float16",
+                            ),
+                            "float32",
+                        ) * T.float32(1 / UNIT)
+
+    return func

@@ -1,0 +1,167 @@
+# mypy: disable-error-code="untyped-decorator,no-untyped-def,valid-type"
+"""Product of a quantized matrix and many rows of float16 activations on matrix units (NVIDIA).
+
+computes  plain     y[m, n] = sum_k w[n, k] * x[m, k]
+          residual  plus residual[m, n]
+          swiglu    silu(gate[m, n]) * up[m, n], the rows n and N / 2 + n of the matrix, as halves
+          w rounded to float16, x as halves.py says, sums in float32
+shapes    x as HalvesLayout; weights as layout.py; residual, y float32 (M, padded(N))
+mapping   workgroup  16 rows of the matrix a subgroup, `row_tiles` * 8 rows of activations
+          lane       rows l / 4 and 8 + l / 4 of its subgroup's, group l % 4 of a chunk
+traffic   weights straight to registers, once per workgroup's rows of activations, the next chunk's
+          while this one is multiplied; activations through a ring in shared memory, which the copy
+          engine fills from sm_90 on (operations_tiles.py)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm.script import tirx as T
+
+from ferrylm.schedules.gpu.halves import UNIT
+from ferrylm.schedules.gpu.halves_epilogue import store_halves, store_rows
+from ferrylm.schedules.gpu.halves_fragments import load_codes, make_batch
+from ferrylm.schedules.gpu.halves_grid import BATCH, TILE_WORDS, HalvesGrid, HalvesTile
+from ferrylm.schedules.gpu.launch_bounds import resident
+from ferrylm.schedules.gpu.layout import MATRIX_ROWS, padded
+from ferrylm.schedules.gpu.matvec_grid import Product
+from ferrylm.schedules.gpu.operations import (
+    grid_dependency_wait,
+    half2_broadcast,
+    multiply_tiles,
+    ring_begin,
+    ring_load,
+    ring_release,
+    ring_wait,
+)
+from ferrylm.schedules.gpu.overlap import overlapped
+from ferrylm.schedules.gpu.row_counts import tile_count
+from ferrylm.schedules.gpu.signature import without
+
+
+@T.inline
+def load_stage(x, ring, barriers, first_tile, tiles, iteration, grid):  # noqa: D103
+    chunk = T.meta_var(T.min(iteration, grid.chunks - 1))
+    T.evaluate(
+        ring_load(
+            T.address_of(barriers[0]),
+            T.address_of(ring[0]),
+            T.address_of(x[first_tile, chunk, 0, 0, 0, 0]),
+            grid.chunks * TILE_WORDS * 4,
+            tiles - first_tile,
+            iteration,
+            iteration < grid.chunks,
+            grid.tile.stages,
+            grid.tile.row_tiles,
+        )
+    )
+
+
+@T.inline
+def multiply_chunk(words, terms, sums, ring, chunk, grid):  # noqa: D103
+    factors = T.alloc_buffer((2, 2), "uint32", scope="local")
+    fragment = T.alloc_buffer((4 * BATCH,), "uint32", scope="local")
+    for half in T.unroll(2):
+        for term in T.unroll(2 if grid.product.fmt.minimum else 1):
+            factors[half, term] = half2_broadcast(terms[half, term])
+    for batch in T.unroll(2):
+        make_batch(words, factors, fragment, batch, grid.product.fmt)
+        T.evaluate(
+            multiply_tiles(
+                T.address_of(sums[0]),
+                T.address_of(fragment[0]),
+                T.address_of(
+                    ring[
+                        chunk % grid.tile.stages * grid.stage_words
+                        + batch * BATCH * 2 * MATRIX_ROWS * 4
+                    ]
+                ),
+                grid.tile.row_tiles,
+            )
+        )
+
+
+@T.inline
+def multiply_chunks(  # noqa: D103
+    x, codes, scale, minimum, ring, barriers, sums, words, terms, first_tile, tiles, workgroup,
+    thread, grid,
+):  # fmt: skip
+    held = T.alloc_buffer((grid.words,), "uint32", scope="local")
+    held_terms = T.alloc_buffer((2, 2), "float16", scope="local")
+    for chunk in T.serial(grid.chunks):
+        for i in T.unroll(grid.words):
+            held[i] = words[i]
+        for i in T.unroll(2):
+            for j in T.unroll(2 if grid.product.fmt.minimum else 1):
+                held_terms[i, j] = terms[i, j]
+        load_codes(
+            codes, scale, minimum, words, terms, workgroup, thread,
+            T.min(chunk + 1, grid.chunks - 1), grid,
+        )  # fmt: skip
+        T.evaluate(ring_wait(T.address_of(barriers[0]), chunk, grid.tile.stages))
+        load_stage(x, ring, barriers, first_tile, tiles, chunk + grid.tile.stages - 1, grid)
+        multiply_chunk(held, held_terms, sums, ring, chunk, grid)
+        T.evaluate(ring_release(T.address_of(barriers[0]), chunk, grid.tile.stages))
+
+
+def halves_matmul(product: Product, tile: HalvesTile, *, overlap: bool = False) -> Any:
+    """Return the PrimFunc (x, weights..., [residual], y or halves).
+
+    `overlap` is that of matvec.
+    """
+    fmt, grid = product.fmt, HalvesGrid(product, tile)
+    tiles = tile_count(product.rows)
+    extent, outputs = tiles * MATRIX_ROWS, padded(product.outputs)
+    (_, codes_shape), (_, scale_shape) = fmt.tensors()["codes"], fmt.tensors()["scale"]
+
+    @T.prim_func(s_tir=True, private=True)
+    def func(
+        px: T.handle,
+        codes: T.Buffer(codes_shape, "uint32"),
+        scale: T.Buffer(scale_shape, "float16"),
+        minimum: T.Buffer(scale_shape, "float16"),
+        presidual: T.handle,
+        py: T.handle,
+        pout: T.handle,
+    ):
+        T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": 32})
+        x = T.match_buffer(px, grid.inputs.shape(extent), "uint32")
+        residual = T.match_buffer(presidual, (extent, outputs), "float32")
+        y = T.match_buffer(py, (extent, outputs), "float32")
+        out = T.match_buffer(pout, grid.results.shape(extent), "uint32")
+        for block in T.thread_binding(
+            (tiles + tile.row_tiles - 1) // tile.row_tiles, thread="blockIdx.x"
+        ):
+            for workgroup in T.thread_binding(grid.workgroups, thread="blockIdx.y"):
+                for thread in T.thread_binding(grid.threads, thread="threadIdx.x"):
+                    ring = T.alloc_buffer(
+                        (tile.stages * grid.stage_words,), "uint32", scope="shared.dyn"
+                    )
+                    barriers = T.alloc_buffer((2 * tile.stages,), "uint64", scope="shared")
+                    sums = T.alloc_buffer((grid.sums,), "float32", scope="local")
+                    words = T.alloc_buffer((grid.words,), "uint32", scope="local")
+                    terms = T.alloc_buffer((2, 2), "float16", scope="local")
+                    for i in T.unroll(grid.sums):
+                        sums[i] = T.float32(0)
+                    load_codes(codes, scale, minimum, words, terms, workgroup, thread, 0, grid)
+                    T.evaluate(ring_begin(T.address_of(barriers[0]), tile.stages))
+                    if overlap:
+                        T.evaluate(grid_dependency_wait())
+                    for stage in T.unroll(tile.stages - 1):
+                        load_stage(x, ring, barriers, block * tile.row_tiles, tiles, stage, grid)
+                    multiply_chunks(
+                        x, codes, scale, minimum, ring, barriers, sums, words, terms,
+                        block * tile.row_tiles, tiles, workgroup, thread, grid,
+                    )  # fmt: skip
+                    for i in T.unroll(grid.sums):
+                        sums[i] = sums[i] * T.float32(1 / UNIT)
+                    if product.pairs:
+                        store_halves(sums, out, block, tiles, workgroup, thread, grid)
+                    else:
+                        store_rows(sums, residual, y, block, extent, workgroup, thread, grid)
+
+    dropped = [name for name in product.unused() if name not in ("gain", "y", "y_codes", "y_terms")]
+    func = without(func, [*dropped, "y" if product.pairs else "out"])
+    func = overlapped(func, waits=True) if overlap else func
+    return resident(func, tile.workgroups)
