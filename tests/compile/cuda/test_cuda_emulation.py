@@ -10,7 +10,7 @@ from tests.compile.cuda.operation_cases import OperationCase
 from tests.compile.cuda.operation_table import OPERATION_CASES
 from tests.support.cuda_emulator.runner import Program, build, run_in_place
 
-CASES = (*OPERATION_CASES, *MEMORY_CASES)
+CASES: tuple[OperationCase | MemoryCase, ...] = (*OPERATION_CASES, *MEMORY_CASES)
 
 
 @cache

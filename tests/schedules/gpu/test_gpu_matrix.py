@@ -29,8 +29,8 @@ CASES += [
     Case(72, 720, "q8", False, "int16", "residual", prepared=True),
     Case(72, 720, "q4", False, "int8", "residual", prepared=True),
 ]
-# Chunks of prefill: a workgroup's rows, and a part of them.
-ROWS = {"8 rows": (Rows(8, 8), 8), "16 rows": (Rows(8, 16), 16), "chunk": (Rows(8), 24)}
+# A decode step, and a chunk of prefill: a workgroup's rows and a part of another's.
+STEP, CHUNK = (Rows(8, 8), 8), (Rows(8), 24)
 
 
 def tiled(words: Array) -> Array:
@@ -77,15 +77,15 @@ def check(case: Case, built: Any, m: int) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_products_on_matrix_units_keep_the_gate(case: Case) -> None:
+    kinds = [STEP, CHUNK, (Rows(8, 16), 16)] if case.prepared else [STEP, CHUNK]
     functions = {}
-    for index, (rows, _) in enumerate(ROWS.values()):
+    for rows, m in kinds:
         product = product_of(case, rows)
-        functions[f"product_{index}"] = matrix_matmul(
-            product, matrix_tile(product), overlap=index == 0
-        )
+        tile, overlap = matrix_tile(product), rows.count is not None
+        functions[f"rows_{m}"] = matrix_matmul(product, tile, overlap=overlap)
     built = build(functions)
-    for index, (_, m) in enumerate(ROWS.values()):
-        check(case, built[f"product_{index}"], m)
+    for _, m in kinds:
+        check(case, built[f"rows_{m}"], m)
 
 
 @pytest.mark.parametrize(

@@ -161,15 +161,11 @@ void copy_async_wait(unsigned groups) {
   }
 }
 
-void finish_copies() {
-  copy_async_wait(0);
-  Pending& mine = pending();
-  for (const Copy& copy : mine.open) perform(copy);
-  mine.open.clear();
-}
-
 void forget_copies() {
-  for (Pending& one : of_threads()) one = Pending();
+  for (Pending& one : of_threads()) {
+    one.open.clear();
+    one.groups.clear();
+  }
   bulk_copies().clear();
 }
 

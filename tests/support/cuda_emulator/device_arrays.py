@@ -76,6 +76,11 @@ class DeviceArray:
         count = int(np.prod(self._shape))
         return np.frombuffer(self._map, self._dtype, count, self._start).reshape(self._shape)
 
+    @property
+    def address(self) -> int:
+        """Return where the content begins."""
+        return self._base + self._start
+
     def is_whole(self) -> bool:
         """Return whether nobody wrote before or behind the array."""
         content = self._bytes()
@@ -86,7 +91,7 @@ class DeviceArray:
         self._sizes = (ctypes.c_int64 * max(1, len(self._shape)))(*self._shape)
         self._managed = _Managed()
         tensor = self._managed.tensor
-        tensor.data = self._base + self._start
+        tensor.data = self.address
         tensor.device = _Device(_CUDA, 0)
         tensor.dimensions = len(self._shape)
         tensor.code, tensor.bits, tensor.lanes = _CODES[self._dtype.kind], 0, 1

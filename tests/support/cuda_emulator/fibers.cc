@@ -128,7 +128,6 @@ void Fibers::poll(const char* name, bool (*ready)(const void*), const void* cont
 }
 
 void Fibers::end() {
-  finish_copies();
   states_[current_] = State::kEnded;
   if (--alive_ > 0) {
     switch_to_next();

@@ -66,6 +66,7 @@ unsigned char CaughtSignals::stack_[64 << 10];
 
 bool run_workgroup(bool backward, const Call& call) {
   reset_meetings();
+  forget_copies();
   spoil_shared();
   if (!fibers().run(blockDim, backward, call_kernel, &call)) return false;
   const char* problem = !shared_end_is_whole()       ? "written beyond the end of shared memory"
@@ -108,7 +109,6 @@ extern "C" const char* emulator_launch(void (*kernel)(const uint64_t*), const ui
   const uint64_t threads = uint64_t{blockDim.x} * blockDim.y * blockDim.z;
   if (threads == 0 || threads > kMostThreads) return "a workgroup of more than 1024 threads, or none";
   if (!reserve_shared(sizes[6], sizes[7])) return "more than 227 KiB of shared memory";
-  forget_copies();
   CaughtSignals caught;
   if (run_grid(backward != 0, {kernel, arguments})) return nullptr;
   std::snprintf(text, sizeof text, "thread %u of workgroup (%u, %u, %u): %s", fibers().current(),

@@ -76,7 +76,7 @@ def _kept_sources(sources: dict[str, str], kernels: list[Kernel]) -> Iterator[No
 
     def build(module: Any, target: Any) -> Any:
         sources.update(read_sources(inner(module, target).inspect_source("cuda").encode()))
-        names = set(_SIGNATURE.findall(sources[""]))
+        names = kernel_names(sources[""])
         for function in module.functions.values():
             name = str(function.attrs["global_symbol"])
             if name in names:
@@ -97,6 +97,11 @@ def _kept_sources(sources: dict[str, str], kernels: list[Kernel]) -> Iterator[No
 def _dtype(parameter: Any) -> str:
     kind = str(parameter.ty)
     return kind if re.fullmatch(r"(u?int|float|bool)\d*", kind) else "handle"
+
+
+def kernel_names(source: str) -> list[str]:
+    """Return the kernels that a source defines."""
+    return _SIGNATURE.findall(source)
 
 
 def for_host(source: str, kernels: list[str]) -> str:

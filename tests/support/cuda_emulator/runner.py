@@ -30,29 +30,28 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import tvm_ffi
 
 from ferrylm.compile.cuda.architectures import parse_architecture
-from tests.support.cuda_emulator.compiler import emulator, load
+from tests.support.cuda_emulator.compiler import load
 from tests.support.cuda_emulator.device_arrays import DeviceArray
-from tests.support.cuda_emulator.lowering import DYNAMIC, Kernel, Lowered, lower
+from tests.support.cuda_emulator.launches import EmulationError, Launch
+from tests.support.cuda_emulator.lowering import (
+    DYNAMIC,
+    Kernel,
+    Lowered,
+    for_host,
+    kernel_names,
+    lower,
+)
 
 Array = np.ndarray
-_PLACES = {
-    "blockIdx.x": 0, "blockIdx.y": 1, "blockIdx.z": 2,
-    "threadIdx.x": 3, "threadIdx.y": 4, "threadIdx.z": 5, DYNAMIC: 7,
-}  # fmt: skip
-_STATIC = 6
 _GARBAGE = 0x5A
-
-
-class EmulationError(Exception):
-    """A kernel did what no kernel may do."""
 
 
 class Program:
@@ -62,7 +61,7 @@ class Program:
         self.lowered, self.source = lowered, lowered.source
         self._library = load(lowered.source, parse_architecture(arch))
         self._backward = False
-        self._failure: str | None = None
+        self._failure: EmulationError | None = None
 
     def __getitem__(self, name: str) -> Function:
         """Return a function by its name."""
@@ -71,42 +70,35 @@ class Program:
     def call(self, name: str, arguments: Sequence[Any], backward: bool) -> None:
         """Let TVM's host function launch its kernels. Raises EmulationError."""
         self._backward, self._failure = backward, None
-        with self._registered():
-            try:
-                self.lowered.host[name](*arguments)
-            except Exception as error:
-                if self._failure is None:
-                    raise
-                raise EmulationError(self._failure) from error
-
-    @contextmanager
-    def _registered(self) -> Iterator[None]:
         # A function that no imported module has is looked for among TVM's global ones.
         for kernel in self.lowered.kernels:
             tvm_ffi.register_global_func(kernel.name, self._launcher(kernel), override=True)
-        yield
+        try:
+            self.lowered.host[name](*arguments)
+        except Exception as error:
+            if self._failure is None:
+                raise
+            raise self._failure from error
 
     def _launcher(self, kernel: Kernel) -> Any:
-        body = getattr(self._library, f"emulated_{kernel.name}")
-        static = ctypes.c_uint32.in_dll(self._library, f"shared_bytes_of_{kernel.name}").value
-
         def launch(*values: Any) -> None:
             given, extents = values[: len(kernel.parameters)], values[len(kernel.parameters) :]
-            sizes = [1, 1, 1, 1, 1, 1, static, 0]
-            for tag, extent in zip(kernel.tags, extents, strict=True):
-                sizes[_PLACES[tag]] = int(extent)
+            sizes = dict(zip(kernel.tags, map(int, extents), strict=True))
             bits = [_bits(v, dtype) for v, dtype in zip(given, kernel.parameters, strict=True)]
-            found = emulator().emulator_launch(
-                body,
-                (ctypes.c_uint64 * max(1, len(bits)))(*bits),
-                (ctypes.c_uint32 * len(sizes))(*sizes),
-                int(self._backward),
-            )
-            if found is not None:
-                self._failure = f"{kernel.name}: {found.decode()}"
-                raise RuntimeError(self._failure)
+            shape = Launch(_extents("blockIdx", sizes), _extents("threadIdx", sizes))
+            shape = replace(shape, dynamic_bytes=sizes.get(DYNAMIC, 0))
+            try:
+                shape.run(self._library, kernel.name, bits, backward=self._backward)
+            except EmulationError as error:
+                self._failure = error  # TVM would pass it on as an error of its own
+                raise
 
         return launch
+
+
+def _extents(index: str, sizes: Mapping[str, int]) -> tuple[int, int, int]:
+    x, y, z = (sizes.get(f"{index}.{axis}", 1) for axis in "xyz")
+    return x, y, z
 
 
 class Function:
@@ -154,10 +146,13 @@ def run_in_place(
         *(value.tensor if isinstance(value, DeviceArray) else value for value in held),
         backward=backward,
     )
-    arrays = [value for value in held if isinstance(value, DeviceArray)]
+    return _contents(function.name, [value for value in held if isinstance(value, DeviceArray)])
+
+
+def _contents(name: str, arrays: Sequence[DeviceArray]) -> list[Array]:
     for place, array in enumerate(arrays):
         if not array.is_whole():
-            raise EmulationError(f"{function.name} wrote just outside of its array {place}")
+            raise EmulationError(f"{name} wrote just outside of its array {place}")
     return [array.array.copy() for array in arrays]
 
 
@@ -169,6 +164,25 @@ def run_cuda(
 ) -> list[Array]:
     """Compile one PrimFunc and call it; see `run`."""
     return run(build({"kernel": func}, arch)["kernel"], inputs, outputs)
+
+
+def run_source(
+    source: str,
+    arrays: Sequence[Array],
+    shape: Launch,
+    *,
+    arch: str = "90a",
+    backward: bool = False,
+) -> list[Array]:
+    """Run CUDA C++ with one kernel, written as TVM prints it, on copies of arrays; return them.
+
+    Raises EmulationError.
+    """
+    (kernel,) = kernel_names(source)
+    held = [DeviceArray(array) for array in arrays]
+    library = load(for_host(source, [kernel]), parse_architecture(arch))
+    shape.run(library, kernel, [array.address for array in held], backward=backward)
+    return _contents(kernel, held)
 
 
 def _bits(value: Any, dtype: str) -> int:

@@ -43,21 +43,6 @@ inline float half_to_float(uint16_t bits) { return static_cast<float>(half_to_do
 inline uint16_t float_to_half(float value) { return double_to_half(value); }
 #endif
 
-// a * b + c in double, rounded to odd, so that rounding to float16 afterwards is right.
-inline double fma_to_odd(double a, double b, double c) {
-  const double product = a * b;  // exact: 22 bits
-  const double sum = product + c;
-  const double part = sum - product;
-  const double error = (product - (sum - part)) + (c - part);
-  if (error == 0 || !std::isfinite(sum)) return sum;
-  uint64_t bits;
-  std::memcpy(&bits, &sum, sizeof bits);
-  if (bits % 2 == 0) bits += (error > 0) == (sum > 0) ? 1 : -1;
-  double odd;
-  std::memcpy(&odd, &bits, sizeof odd);
-  return odd;
-}
-
 }  // namespace emulator
 
 struct __half {
@@ -107,8 +92,10 @@ inline __half __hsub(__half a, __half b) { return a - b; }
 inline __half __hmul(__half a, __half b) { return a * b; }
 inline __half __hdiv(__half a, __half b) { return a / b; }
 inline __half __hneg(__half a) { return -a; }
+// A product has 22 bits, none below 2^-48: where a double cannot hold the sum, the product is so far
+// below c that c is the result.
 inline __half __hfma(__half a, __half b, __half c) {
-  return emulator::fma_to_odd(float(a), float(b), float(c));
+  return double(float(a)) * double(float(b)) + double(float(c));
 }
 // The number where one is NaN, as CUDA's __hmax and __hmin.
 inline __half __hmax(__half a, __half b) { return std::fmax(float(a), float(b)); }

@@ -69,9 +69,7 @@ class Fibers {
 
 Fibers& fibers();
 void reset_meetings();
-
-void finish_copies();  // of this thread
-void forget_copies();  // of all, after a failure
+void forget_copies();
 bool bulk_copies_are_done();
 
 }  // namespace emulator
