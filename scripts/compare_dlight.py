@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import statistics
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,10 +30,10 @@ from ferrylm.report.measurement import KernelTotal, MeasuredStep, read_measureme
 from ferrylm.runtime.artifact import Artifact
 from ferrylm.runtime.backends import open_backend, probe_kind
 from ferrylm.runtime.device_bandwidth import measure_device_bandwidth
+from scripts.cold_launches import COLD_BYTES, cold_copies, microseconds
 from scripts.weight_product import GROUP, WeightProduct
 
 _PRODUCT = re.compile(r"_(q4|q8)(m?)_(\w+?)_(\d+)x(\d+)_batch1$")
-_COLD_BYTES, _MOST_COPIES = 512 << 20, 1024
 # A weight rounds three times in float16, 2 ** -11 each.
 _TOLERANCE = 4e-3
 
@@ -54,7 +53,7 @@ def measured_us(backend: Any, library: Path, product: WeightProduct, dtype: str,
     random = np.random.default_rng(0)
     arrays = product.random(random)
     x = random.standard_normal((1, product.columns)).astype(dtype)
-    count = max(1, min(_MOST_COPIES, _COLD_BYTES // sum(array.nbytes for array in arrays)))
+    size_bytes = sum(array.nbytes for array in arrays)
     with backend.calling():
         main_function = backend.load(tvm_ffi.load_module(str(library)))["main"]
         given, first = backend.upload(x), [backend.upload(array) for array in arrays]
@@ -62,26 +61,8 @@ def measured_us(backend: Any, library: Path, product: WeightProduct, dtype: str,
         worst = product.worst_error(found, x[0], arrays)
         if not worst < _TOLERANCE:
             raise SystemExit(f"dlight's result of {product} is off by {worst:.2g} of its terms")
-        copies = [first, *(_copies(backend, first) for _ in range(count - 1))]
-
-        def calls() -> Any:
-            for weights in copies:
-                result = main_function(given, *weights)
-            return result
-
-        if backend.kind == "cuda":
-            times = [float(ms) / count for ms in backend.replayed_milliseconds(calls, n)]
-        else:
-            launches = [launch for _ in range(n) for launch in backend.profile(calls)]
-            times = [float(launch["milliseconds"]) for launch in launches]
-    return 1e3 * float(statistics.median(times))
-
-
-def _copies(backend: Any, tensors: list[Any]) -> list[Any]:
-    copies = [backend.empty(tuple(int(n) for n in t.shape), str(t.dtype)) for t in tensors]
-    for source, target in zip(tensors, copies, strict=True):
-        source.copyto(target)
-    return copies
+        copies = cold_copies(backend, first, size_bytes, COLD_BYTES)
+        return microseconds(backend, lambda weights: main_function(given, *weights), copies, n)
 
 
 def compare(folder: Path, times: Path, device: str, repetitions: int) -> None:

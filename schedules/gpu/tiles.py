@@ -14,6 +14,7 @@ from ferrylm.schedules.gpu.attention_plan import AttentionTile
 from ferrylm.schedules.gpu.halves_grid import HalvesTile
 from ferrylm.schedules.gpu.layout import GROUP, MATRIX_ROWS, WeightFormat, groups
 from ferrylm.schedules.gpu.matrix_grid import MatrixTile
+from ferrylm.schedules.gpu.matvec_choice import tuned_tile
 from ferrylm.schedules.gpu.matvec_grid import MatvecTile, Product
 from ferrylm.schedules.gpu.profile import GpuProfile
 
@@ -98,6 +99,9 @@ def matvec_tile(profile: GpuProfile, product: Product) -> MatvecTile:
     prepared, fmt = product.parts > 0, product.fmt
     if profile.rows_in_lanes and fmt.grouped and not fmt.integer:
         return OWN_ROWS.get(product.rows.tile, OWN_ROWS_MANY)
+    measured = tuned_tile(profile, product)
+    if measured is not None:
+        return measured
     if profile.subgroup == 8:
         wanted = NARROW_SUBGROUP_PREPARED if prepared else NARROW_SUBGROUP
     elif product.rows.tile > 1:

@@ -1,0 +1,11 @@
+"""Tiles of products that were chosen by measurement, for a target each.
+
+Written by scripts/tune.py; edit by hand only to take a tile out. Where a product is not here, the
+rules of tiles.py hold.
+"""
+
+from __future__ import annotations
+
+from ferrylm.schedules.gpu.matvec_grid import MatvecTile
+
+TUNED: dict[str, dict[str, MatvecTile]] = {}
