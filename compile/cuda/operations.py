@@ -7,11 +7,12 @@ word of halves holds two float16, the first in its low bits.
 from __future__ import annotations
 
 from ferrylm.compile.cuda.operations_arithmetic import ARITHMETIC, HALF2
+from ferrylm.compile.cuda.operations_device import DEVICE
 from ferrylm.compile.cuda.operations_matrix import MATRIX
 from ferrylm.compile.cuda.operations_memory import MEMORY
 from ferrylm.compile.cuda.operations_subgroup import SUBGROUP
-
 from ferrylm.compile.cuda.operations_tiles import TILES
+
 PREFIX = "ferrylm."
 
 OPERATIONS = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from ferrylm.compile.rocm import lane_functions, number_functions
+from ferrylm.compile.rocm import atomic_functions, lane_functions, number_functions
 from ferrylm.compile.rocm.architectures import Architecture
 from ferrylm.compile.rocm.llvm_types import ValueType
 from ferrylm.errors import CompileError
@@ -22,6 +22,8 @@ TYPED = (
 UNTYPED = (
     *("subgroup_lane", "subgroup_id", "subgroup_barrier", "workgroup_barrier"),
     *("dot4_i8", "dot4_u8_i8", "unpack_half2"),
+    *("device_release", "device_acquire", "device_count"),
+    "atomic_add",
 )
 _NAME = re.compile(r"ferrylm\.([a-z0-9_]+)(?:\.((?:float|int|uint)\d+(?:x\d+)?))?((?:\.\d+)*)")
 
@@ -50,6 +52,12 @@ def _untyped(name: str, operation: str, constants: list[int], arch: Architecture
         return lane_functions.barrier(name, "wavefront")
     if operation == "workgroup_barrier":
         return lane_functions.barrier(name, "workgroup")
+    if operation == "device_count":
+        return lane_functions.device_count(name)
+    if operation in ("device_release", "device_acquire"):
+        return lane_functions.device_fence(name, operation.removeprefix("device_"))
+    if operation == "atomic_add":
+        return atomic_functions.add_to_shared(name)
     if operation == "unpack_half2":
         return number_functions.unpack_half2(name)
     return number_functions.dot4(arch, name, first_is_signed=operation == "dot4_i8")

@@ -22,6 +22,7 @@ from ferrylm.compile.rocm.llvm_types import ValueType, from_words, to_words
 
 CONVERGENT = "convergent nounwind willreturn memory(none) alwaysinline"
 _SYNCHRONIZES = "convergent nounwind alwaysinline"
+_FENCES = "nounwind alwaysinline"
 
 
 def define(name: str, result: str, parameters: str, body: Sequence[str], attributes: str) -> str:
@@ -172,3 +173,18 @@ def barrier(name: str, scope: str) -> str:
         "ret i32 0",
     ]
     return define(name, "i32", "", body, _SYNCHRONIZES)
+
+
+def device_fence(name: str, order: str) -> str:
+    """Return a function that releases this wave's writes to the device, or acquires others'."""
+    return define(name, "i32", "", [f'fence syncscope("agent") {order}', "ret i32 0"], _FENCES)
+
+
+def device_count(name: str) -> str:
+    """Return a function that adds to a counter and says what it was; it releases and acquires."""
+    body = [
+        "%before = atomicrmw add ptr addrspace(1) %counter, i32 %value"
+        ' syncscope("agent") acq_rel, align 4',
+        "ret i32 %before",
+    ]
+    return define(name, "i32", "ptr addrspace(1) %counter, i32 %value", body, _FENCES)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ferrylm.compile.spirv import array_memory, global_memory
 from ferrylm.compile.spirv.arithmetic import binary
+from ferrylm.compile.spirv.barriers import device_semantics
 from ferrylm.compile.spirv.call import Call
 from ferrylm.compile.spirv.enumerants import (
     Capability,
@@ -86,8 +87,22 @@ def _add_float(writer: Writer, view: BufferView, place: Place, value: Value) -> 
     return writer.map(Op.BITCAST, FLOAT32, Value(UINT32, 1, (found,)))
 
 
+def _count(writer: Writer, call: Call) -> Value:
+    """Handle device_count (pointer, int32): an addition that releases and acquires."""
+    view, place = place_of(writer, call.arguments[0])
+    value = writer.evaluate(call.arguments[1])
+    if view.scalar != value.scalar or view.scalar not in _INTEGERS or view.lanes != 1:
+        writer.refuse(f"a count of {value.scalar.name} in {view.scalar.name}", "int32")
+    pointer, scope = _pointer(writer, view, place, UINT32)
+    order = writer.index(scope), writer.index(device_semantics())
+    kind = writer.id_type(UINT32)
+    found = writer.body.value(Op.ATOMIC_I_ADD, kind, pointer, *order, value.parts[0])
+    return Value(view.scalar, 1, (found,))
+
+
 OPERATIONS: Mapping[str, Handler] = {
     "tirx.atomic_add": _add,
     "tirx.cuda.atomic_add": _add,
     "ferrylm.atomic_add": _add,
+    "ferrylm.device_count": _count,
 }

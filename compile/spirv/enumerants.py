@@ -105,6 +105,7 @@ class Op(IntEnum):
     BIT_FIELD_U_EXTRACT = 203
     BIT_COUNT = 205
     CONTROL_BARRIER = 224
+    MEMORY_BARRIER = 225
     ATOMIC_COMPARE_EXCHANGE = 230
     ATOMIC_I_ADD = 234
     ATOMIC_AND = 240
@@ -234,6 +235,7 @@ class Semantics(IntEnum):
 
     RELAXED = 0
     ACQUIRE_RELEASE = 0x8
+    UNIFORM_MEMORY = 0x40  # and buffers, also those that are addresses
     WORKGROUP_MEMORY = 0x100
     MAKE_AVAILABLE = 0x2000
     MAKE_VISIBLE = 0x4000

@@ -124,7 +124,7 @@ def _load_wide(
         lanes = min(step, count - start)
         kind, extra = writer.id_type(scalar, lanes), start * scalar.bytes
         pointer = _pointer(writer, view, place, extra, kind, True)
-        access = (MemoryAccess.ALIGNED, _aligned_at(aligned, extra))
+        access = _access(writer, view, _aligned_at(aligned, extra))
         part = writer.body.removable(Op.LOAD, kind, pointer, *access)
         found.append(Value(scalar, lanes, (part,)))
         start += lanes
@@ -148,8 +148,14 @@ def _store_wide(writer: Writer, view: BufferView, place: Place, value: Value, al
     for position, piece in enumerate(pieces):
         extra, kind = position * step * scalar.bytes, writer.id_type(scalar, piece.lanes)
         pointer = _pointer(writer, view, place, extra, kind, False)
-        access = (MemoryAccess.ALIGNED, _aligned_at(aligned, extra))
+        access = _access(writer, view, _aligned_at(aligned, extra))
         writer.body.effect(Op.STORE, pointer, piece.parts[0], *access)
+
+
+def _access(writer: Writer, view: BufferView, aligned: int) -> tuple[int, int]:
+    """Return the memory operands of a load or store."""
+    shared = writer.vulkan_memory_model and not view.read_only
+    return MemoryAccess.ALIGNED | (MemoryAccess.NON_PRIVATE if shared else 0), aligned
 
 
 def _aligned_at(aligned: int, extra_bytes: int) -> int:
@@ -173,7 +179,7 @@ def _small_type(writer: Writer, scalar: Scalar) -> int:
 def _load_small(writer: Writer, view: BufferView, place: Place, lane: int) -> Value:
     scalar, kind = view.scalar, _small_type(writer, view.scalar)
     pointer = _pointer(writer, view, place, lane * scalar.bytes, kind, True)
-    access = (MemoryAccess.ALIGNED, scalar.bytes)
+    access = _access(writer, view, scalar.bytes)
     found = writer.body.removable(Op.LOAD, kind, pointer, *access)
     if scalar == FLOAT16:
         if writer.widened(scalar):
@@ -196,4 +202,4 @@ def _store_small(writer: Writer, view: BufferView, place: Place, lane: int, valu
     elif writer.widened(scalar):
         small = as_memory_half(writer, small, 1)
     pointer = _pointer(writer, view, place, lane * scalar.bytes, kind, False)
-    writer.body.effect(Op.STORE, pointer, small, MemoryAccess.ALIGNED, scalar.bytes)
+    writer.body.effect(Op.STORE, pointer, small, *_access(writer, view, scalar.bytes))

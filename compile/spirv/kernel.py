@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ferrylm.compile.spirv import cooperative_matrix, function_facts, launch, statements
+from ferrylm.compile.spirv import barriers, cooperative_matrix, function_facts, launch, statements
 from ferrylm.compile.spirv.enumerants import SPIRV_1_6, Capability, Decoration, ExecutionMode
 from ferrylm.compile.spirv.expressions import EXPRESSIONS
 from ferrylm.compile.spirv.target_features import TargetFeatures, feature_names
@@ -44,6 +44,10 @@ def generate_kernel(name: str, function: Any, target: TargetFeatures) -> Kernel:
     accesses = function_facts.accesses(function)
     if function_facts.calls_any(function, cooperative_matrix.PREFIX):
         writer.module.require(Capability.VULKAN_MEMORY_MODEL)
+    if function_facts.calls_any(function, barriers.DEVICE_PREFIX):
+        # Only in this model is there a word for what one workgroup reads of another's writes.
+        writer.module.require(Capability.VULKAN_MEMORY_MODEL)
+        writer.module.require(Capability.VULKAN_MEMORY_MODEL_DEVICE_SCOPE)
     writer.seen_types = function_facts.seen_types(function)
     if bool(function.attrs.get("tirx.noalias", False)):
         writer.read_only = {each for each, how in accesses.items() if how == "r"}

@@ -137,6 +137,37 @@ def _atomic() -> Any:
     return func
 
 
+def _count() -> Any:
+    @T.prim_func(s_tir=True)
+    def func(pa: T.handle, pb: T.handle, pc: T.handle, po: T.handle):
+        a = T.match_buffer(pa, (THREADS * 4,), "uint32")
+        b = T.match_buffer(pb, (THREADS,), "uint32")
+        c = T.match_buffer(pc, (THREADS,), "uint32")
+        out = T.match_buffer(po, (THREADS,), "int32")
+        for _block in T.thread_binding(1, thread="blockIdx.x"):
+            for thread in T.thread_binding(THREADS, thread="threadIdx.x"):
+                T.evaluate(effect("device_release"))
+                T.tvm_storage_sync("shared")
+                if thread == 0:
+                    T.evaluate(
+                        effect(
+                            "device_count",
+                            T.address_of(out[0]),
+                            T.cast(a[4] + b[thread] + c[thread], "int32"),
+                        )
+                    )
+                T.tvm_storage_sync("shared")
+                T.evaluate(effect("device_acquire"))
+                if thread > 0:
+                    out[thread] = out[0]
+
+    return func
+
+
+def _count_reference(a: Array, *_: Array) -> Array:
+    return np.full((THREADS, 1), a[1, 0].astype(np.int32))
+
+
 def _matrix_rows_reference(a: Array, *_: Array) -> Array:
     lane = np.arange(32)
     warps = [
@@ -177,6 +208,8 @@ MEMORY_CASES = (
                           "subgroup_barrier", "load_matrix_x4"})),
     MemoryCase("matrix_columns", WORDS, lambda: _matrix_rows("load_matrix_x4_transposed"),
                _transposed_reference, "LDSM", frozenset({"load_matrix_x4_transposed"})),
+    MemoryCase("device_count", ("int32", 1), _count, _count_reference, "MEMBAR",
+               frozenset({"device_release", "device_count", "device_acquire"})),
     MemoryCase("atomic_add", ("uint32", 1), _atomic, _atomic_reference, "REDG",
                frozenset({"atomic_add"})),
 )  # fmt: skip

@@ -29,6 +29,17 @@ def test_atomic_additions_in_shared_memory(vulkan: Any) -> None:
     np.testing.assert_array_equal(found, a.reshape(-1, 4).sum(0))
 
 
+def test_the_last_workgroup_reads_what_all_others_wrote(vulkan: Any) -> None:
+    a = RANDOM.integers(-100, 100, (threads.WORKGROUPS, COUNT)).astype(np.int32)
+    built = build(threads.last_workgroup_sums, FULL)
+    check_valid(built, "main")
+    arrays = [a.reshape(-1), np.zeros(1, np.int32), a.reshape(-1) * 0, np.zeros(COUNT, np.int32)]
+    for _ in range(3):  # each leaves the counter as it found it
+        _, arrays[1], _, found = run(built, vulkan, arrays)
+        np.testing.assert_array_equal(found, 2 * a.sum(0))
+        assert arrays[1][0] == 0
+
+
 def _reduced(a: np.ndarray, kind: str, width: int) -> np.ndarray:
     parts = a.reshape(-1, width)
     found = parts.sum(1, dtype=a.dtype) if kind == "add" else parts.max(1)

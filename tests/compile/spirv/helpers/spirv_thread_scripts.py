@@ -62,6 +62,41 @@ def warp_shuffle(build: Any) -> Any:
     return func
 
 
+WORKGROUPS = 37
+
+
+@T.prim_func(s_tir=True)
+def last_workgroup_sums(
+    a: T.Buffer((WORKGROUPS * COUNT,), "int32"),
+    counter: T.Buffer((1,), "int32"),
+    doubled: T.Buffer((WORKGROUPS * COUNT,), "int32"),
+    o: T.Buffer((COUNT,), "int32"),
+):
+    """Every workgroup doubles its part; the last to be done adds all of them up, and counts 0."""
+    T.func_attr({"tirx.noalias": True})
+    for block in T.thread_binding(WORKGROUPS, thread="blockIdx.x"):
+        for t in T.thread_binding(COUNT, thread="threadIdx.x"):
+            before = T.alloc_buffer((1,), "int32", scope="shared")
+            total = T.alloc_buffer((1,), "int32", scope="local")
+            doubled[block * COUNT + t] = a[block * COUNT + t] * 2
+            T.evaluate(T.call_extern("int32", "ferrylm.device_release"))
+            T.tvm_storage_sync("shared")
+            if t == 0:
+                before[0] = T.call_extern(
+                    "int32", "ferrylm.device_count", T.address_of(counter[0]), T.int32(1)
+                )
+            T.tvm_storage_sync("shared")
+            if before[0] == WORKGROUPS - 1:
+                T.evaluate(T.call_extern("int32", "ferrylm.device_acquire"))
+                total[0] = 0
+                for i in T.serial(WORKGROUPS):
+                    # Of another thread than this one's.
+                    total[0] = total[0] + doubled[i * COUNT + (COUNT - 1 - t)]
+                o[COUNT - 1 - t] = total[0]
+                if t == 0:
+                    counter[0] = 0
+
+
 @T.prim_func(s_tir=True)
 def lanes_and_subgroups(o: T.Buffer((2 * COUNT,), "int32")):
     """Write the lane and the subgroup of every thread."""
