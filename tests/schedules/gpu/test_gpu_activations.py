@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -8,29 +10,38 @@ from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu import activations, embedding, rope
 from ferrylm.schedules.gpu.expose import expose
 from ferrylm.schedules.gpu.layout import ActivationLayout, WeightFormat, groups, padded
+from ferrylm.schedules.gpu.tiles import row_threads
 from tests import reference
 from tests.numeric_gates import FP32, nmse
 from tests.schedules.gpu import gpu_data as data
-from tests.schedules.gpu.vulkan_runner import build, run
+from tests.schedules.gpu.machines import CUDA, MACHINES, VULKAN, Machine
 from tests.schedules.packed_weights import canonical_weights
 
-THREADS, SUBGROUP, M = 32, 8, 8
-WIDTHS = (18, 100, 576)
+M = 8
+WIDTHS = [(VULKAN, 18), (VULKAN, 100), (VULKAN, 576), (CUDA, 100), (CUDA, 576)]
+on_every_machine = pytest.mark.parametrize("machine", MACHINES, ids=str)
 
 
-@pytest.mark.parametrize("width", WIDTHS)
+def quantizer(machine: Machine, layout: ActivationLayout, *, gained: bool) -> Any:
+    """Return the kernel that quantizes M rows."""
+    threads, subgroup = row_threads(machine.dot, layout.columns), machine.dot.subgroup
+    return activations.quantize(Rows(M), layout, threads, subgroup, gained=gained)
+
+
+@pytest.mark.parametrize(("machine", "width"), WIDTHS, ids=str)
 @pytest.mark.parametrize("parts", [1, 2])
 @pytest.mark.parametrize("gained", [False, True])
-def test_quantized_rows_are_half_a_code_off_at_most(width: int, parts: int, gained: bool) -> None:
-    rows = Rows(M)
-    func = activations.quantize(
-        rows, ActivationLayout(width, parts), THREADS, SUBGROUP, gained=gained
-    )
+def test_quantized_rows_are_half_a_code_off_at_most(
+    machine: Machine, width: int, parts: int, gained: bool
+) -> None:
+    func = quantizer(machine, ActivationLayout(width, parts), gained=gained)
     x, g = data.random_rows(M, width, 0), groups(width)
     x[3, :width] = 0
     gain = np.random.default_rng(1).standard_normal(width).astype(np.float32)
     results = [((M, 2 * parts, g, 4), "uint32"), ((M, g, 4), "uint32")]
-    codes, terms = run(build({"f": func})["f"], [x, gain] if gained else [x], results)
+    codes, terms = machine.run(
+        machine.build({"f": func})["f"], [x, gain] if gained else [x], results
+    )
     wide = np.zeros((M, g * 32))
     wide[:, :width] = x[:, :width].astype(np.float64)
     np.testing.assert_allclose(
@@ -46,41 +57,47 @@ def test_quantized_rows_are_half_a_code_off_at_most(width: int, parts: int, gain
     assert np.abs(values).max() == data.LARGEST[parts]
 
 
+@on_every_machine
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_what_is_not_finite_reaches_the_scale(bad: float) -> None:
+def test_what_is_not_finite_reaches_the_scale(machine: Machine, bad: float) -> None:
     x = data.random_rows(M, 64, 0)
     x[2, 40] = bad
-    func = activations.quantize(Rows(M), ActivationLayout(64, 2), THREADS, SUBGROUP, gained=False)
+    func = quantizer(machine, ActivationLayout(64, 2), gained=False)
     results = [((M, 4, 2, 4), "uint32"), ((M, 2, 4), "uint32")]
-    _, terms = run(build({"f": func})["f"], [x], results)
+    _, terms = machine.run_one(func, [x], results)
     scales = np.ascontiguousarray(terms[..., 0]).view(np.float32)
     assert not np.isfinite(scales[2, 1])
     assert np.isfinite(np.delete(scales.reshape(-1), 5)).all()
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_norm_keeps_the_gate(width: int) -> None:
+@pytest.mark.parametrize(("machine", "width"), WIDTHS, ids=str)
+def test_norm_keeps_the_gate(machine: Machine, width: int) -> None:
     x = data.random_rows(M, width, 0)
     gain = np.random.default_rng(1).standard_normal(width).astype(np.float32)
-    func = activations.norm(Rows(M), width, THREADS, SUBGROUP, 1e-5)
-    y = run(build({"f": func})["f"], [x, gain], [((M, padded(width)), "float32")])[0]
+    threads, subgroup = row_threads(machine.dot, width), machine.dot.subgroup
+    func = activations.norm(Rows(M), width, threads, subgroup, 1e-5)
+    y = machine.run_one(func, [x, gain], [((M, padded(width)), "float32")])[0]
     expected = reference.rms_norm(x[:, :width], gain, 1e-5)
     assert nmse(y[:, :width], expected) <= FP32.operator_nmse
     assert (y[:, width:] == 0).all()
 
 
-def test_exposed_rows_are_the_kept_ones_and_nan_where_codes_contradict_them() -> None:
+@on_every_machine
+def test_exposed_rows_are_the_kept_ones_and_nan_where_codes_contradict_them(
+    machine: Machine,
+) -> None:
     width, parts = 100, 2
     layout = ActivationLayout(width, parts)
-    quantize = activations.quantize(Rows(M), layout, THREADS, SUBGROUP, gained=True)
-    shown = expose(Rows(M), layout, THREADS, SUBGROUP, kept=True)
-    built = build({"quantize": quantize, "expose": shown})
+    quantize = quantizer(machine, layout, gained=True)
+    threads, subgroup = row_threads(machine.dot, width), machine.dot.subgroup
+    shown = expose(Rows(M), layout, threads, subgroup, kept=True)
+    built = machine.build({"quantize": quantize, "expose": shown})
     x, g = data.zero_rows(M, width, 0), groups(width)
     gain = np.random.default_rng(1).standard_normal(width).astype(np.float32)
     results = [((M, 2 * parts, g, 4), "uint32"), ((M, g, 4), "uint32")]
-    codes, terms = run(built["quantize"], [x, gain], results)
+    codes, terms = machine.run(built["quantize"], [x, gain], results)
     out = [((M, padded(width)), "float32")]
-    good = run(built["expose"], [codes, terms, x, gain], out)[0]
+    good = machine.run(built["expose"], [codes, terms, x, gain], out)[0]
     np.testing.assert_array_equal(good[:, :width], x[:, :width])
     for spoil in ("code", "scale", "sum", "squares"):
         wrong_codes, wrong_terms = codes.copy(), terms.copy()
@@ -89,37 +106,44 @@ def test_exposed_rows_are_the_kept_ones_and_nan_where_codes_contradict_them() ->
         else:
             place = ["scale", "sum", "squares"].index(spoil)
             wrong_terms[5, 1, place] += 1 << 12
-        found = run(built["expose"], [wrong_codes, wrong_terms, x, gain], out)[0]
+        found = machine.run(built["expose"], [wrong_codes, wrong_terms, x, gain], out)[0]
         assert np.isnan(found[5, 32:64]).any(), spoil
         np.testing.assert_array_equal(np.delete(found, 5, axis=0), np.delete(good, 5, axis=0))
 
 
+@on_every_machine
 @pytest.mark.parametrize(
     ("storage", "minimum"), [("q4", False), ("q4", True), ("q8", False), ("f16", False)]
 )
-def test_embedding_rows_are_decoded(storage: str, minimum: bool) -> None:
+def test_embedding_rows_are_decoded(machine: Machine, storage: str, minimum: bool) -> None:
     vocabulary, width = 50, 100
     arithmetic = "f32" if storage == "f16" else "int16"
     fmt = WeightFormat(vocabulary, width, storage, minimum, arithmetic)
     canonical = canonical_weights(storage, minimum, vocabulary, width)
     tokens = np.random.default_rng(2).integers(0, vocabulary, (2, M)).astype(np.int32)
-    func = embedding.embed(Rows(M), fmt, THREADS)
+    func = embedding.embed(Rows(M), fmt, row_threads(machine.dot, width))
     arguments = [tokens, *data.weights(canonical)]
-    x = run(build({"f": func})["f"], arguments, [((2 * M, padded(width)), "float32")])[0]
+    x = machine.run(
+        machine.build({"f": func})["f"], arguments, [((2 * M, padded(width)), "float32")]
+    )[0]
     expected = reference.dequantize(canonical, width)[tokens.reshape(-1)]
     np.testing.assert_allclose(x[:, :width], expected, rtol=1e-6, atol=1e-6)
     assert (x[:, width:] == 0).all()
 
 
-def test_a_row_is_selected() -> None:
+@on_every_machine
+def test_a_row_is_selected(machine: Machine) -> None:
     x = data.random_rows(2 * M, 100, 0)
-    func = embedding.select_row(Rows(M), 100, THREADS)
-    y = run(build({"f": func})["f"], [x, np.array([11], np.int32)], [((1, 128), "float32")])[0]
+    func = embedding.select_row(Rows(M), 100, row_threads(machine.dot, 100))
+    y = machine.run(
+        machine.build({"f": func})["f"], [x, np.array([11], np.int32)], [((1, 128), "float32")]
+    )[0]
     np.testing.assert_array_equal(y[0], x[11])
 
 
+@on_every_machine
 @pytest.mark.parametrize("head_dim", [18, 64])
-def test_rope_rotates_and_appends_to_the_pages(head_dim: int) -> None:
+def test_rope_rotates_and_appends_to_the_pages(machine: Machine, head_dim: int) -> None:
     shape = AttentionShape(6, 2, head_dim, "float16")
     positions = np.array([5, -1, 70, 33], np.int32)
     m, half, page, wide = len(positions), head_dim // 2, 32, padded(head_dim, 8)
@@ -130,20 +154,26 @@ def test_rope_rotates_and_appends_to_the_pages(head_dim: int) -> None:
     tables = generator.permutation(m * 4).reshape(m, 4).astype(np.int32)
     keys = np.zeros((m * 4, 2, wide // 8, page, 8), np.float16)
     values = np.zeros((m * 4, 2, page, wide), np.float16)
-    func = rope.rope_append(Rows(m, m), shape, 16, one_sequence=False)
-    built = build({"f": func})["f"]
-    from tests.schedules.gpu.vulkan_runner import download, upload
-
-    inputs = [upload(a) for a in (qkv, cos, sin, positions, tables, keys, values)]
-    q = upload(np.zeros((m, 6, head_dim), np.float32))
-    built(*inputs, q)
-    found_keys, found_values = download(inputs[5]), download(inputs[6])
+    threads = max(machine.dot.subgroup, min(64, half))
+    func = rope.rope_append(Rows(m, m), shape, threads, one_sequence=False)
+    built = machine.build({"f": func})["f"]
+    inputs = [
+        qkv,
+        cos,
+        sin,
+        positions,
+        tables,
+        keys,
+        values,
+        np.zeros((m, 6, head_dim), np.float32),
+    ]
+    *_, found_keys, found_values, q = machine.run_in_place(built, inputs)
     heads = qkv[:, : 10 * head_dim].reshape(m, 10, head_dim).astype(np.float64)
     where = np.maximum(positions, 0)
     c, s = cos[where][:, None].astype(np.float64), sin[where][:, None].astype(np.float64)
     first, second = heads[:, :8, :half], heads[:, :8, half:]
     turned = np.concatenate([first * c - second * s, second * c + first * s], axis=2)
-    np.testing.assert_allclose(download(q), turned[:, :6] / np.sqrt(head_dim), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(q, turned[:, :6] / np.sqrt(head_dim), rtol=1e-5, atol=1e-5)
     for row, position in enumerate(positions):
         if position < 0:
             continue

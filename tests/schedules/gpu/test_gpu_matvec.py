@@ -11,8 +11,9 @@ from ferrylm.schedules.gpu.matvec import MatvecTile, matvec
 from ferrylm.schedules.gpu.tiles import ROW_TILE, matvec_tile
 from tests.numeric_gates import FP32, nmse
 from tests.schedules.gpu import gpu_data as data
+from tests.schedules.gpu.machines import CUDA, VULKAN, Machine
 from tests.schedules.gpu.product_cases import FORMATS, UGLY, Case, Inputs, check_codes
-from tests.schedules.gpu.vulkan_runner import DOT, FLOAT, build, run
+from tests.schedules.gpu.vulkan_runner import DOT, build, run
 
 CASES = [
     Case(*UGLY[epilogue], *fmt, epilogue)  # type: ignore[arg-type]
@@ -39,9 +40,26 @@ CASES += [
 ]
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_products_of_every_format_keep_the_gate(case: Case) -> None:
-    profile = replace(DOT if case.format.integer else FLOAT, rows_in_lanes=case.lanes)
+CUDA_CASES = [
+    Case(*UGLY["plain"], "q4", False, "int16", "plain", normed=True),
+    Case(*UGLY["residual"], "q4", True, "int16", "residual", prepared=True),
+    Case(*UGLY["swiglu"], "q8", False, "int16", "swiglu", normed=True, prepared=True),
+    Case(*UGLY["residual"], "q4", False, "int8", "residual"),
+    Case(*UGLY["plain"], "q4", True, "f32", "plain"),
+    Case(*UGLY["swiglu"], "f16", False, "f32", "swiglu"),
+    Case(72, 9000, "q4", False, "int16", "residual"),  # several subgroups share a row
+    Case(64, 5000, "q4", True, "int16", "residual", prepared=True),  # loaded ahead
+]
+
+
+@pytest.mark.parametrize(
+    ("machine", "case"),
+    [(VULKAN, case) for case in CASES] + [(CUDA, case) for case in CUDA_CASES],
+    ids=str,
+)
+def test_products_of_every_format_keep_the_gate(machine: Machine, case: Case) -> None:
+    profile = machine.dot if case.format.integer else machine.plain
+    profile = replace(profile, rows_in_lanes=case.lanes)
     whole = Inputs(case, 2 * ROW_TILE)
     rows_of = {1: Rows(1, 1), 2: Rows(2, 2), None: Rows(ROW_TILE)}
     functions = {}
@@ -49,14 +67,14 @@ def test_products_of_every_format_keep_the_gate(case: Case) -> None:
         product = case.product(rows)
         tile = case.tile or matvec_tile(profile, product)
         functions[f"batch_{batch}"] = matvec(
-            product, tile, profile.subgroup, rows_in_lanes=case.lanes
+            product, tile, profile.subgroup, overlap=profile.overlap, rows_in_lanes=case.lanes
         )
-    built = build(functions)
+    built = machine.build(functions)
     expected = whole.expected()
     for batch in rows_of:
         part = slice(0, batch or whole.m)
         m = batch or whole.m
-        found = run(built[f"batch_{batch}"], whole.arguments(part), whole.results(m))
+        found = machine.run(built[f"batch_{batch}"], whole.arguments(part), whole.results(m))
         if case.product(rows_of[batch]).kept:
             y = found[0]
             assert nmse(y[:, : whole.outputs], expected[part]) <= FP32.matmul_nmse, batch

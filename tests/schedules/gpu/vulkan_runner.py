@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,7 @@ def download(tensor: Any) -> Array:
 
 
 def run(
-    function: Any, inputs: list[Any], outputs: list[tuple[tuple[int, ...], str]]
+    function: Any, inputs: list[Any], outputs: Sequence[tuple[tuple[int, ...], str]]
 ) -> list[Array]:
     """Call a kernel on arrays; its last arguments are outputs, which start as garbage."""
     results = [upload(_garbage(shape, dtype)) for shape, dtype in outputs]
@@ -73,6 +73,18 @@ def run(
     function(*arguments, *results)
     device().sync()
     return [download(result) for result in results]
+
+
+def run_in_place(function: Any, arguments: list[Any]) -> list[Array]:
+    """Call a kernel on copies of arrays; return them all as it left them."""
+    held = [upload(value) if isinstance(value, np.ndarray) else value for value in arguments]
+    function(*held)
+    device().sync()
+    return [
+        download(one)
+        for one, value in zip(held, arguments, strict=True)
+        if isinstance(value, np.ndarray)
+    ]
 
 
 def _garbage(shape: tuple[int, ...], dtype: str) -> Array:
