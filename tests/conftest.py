@@ -8,6 +8,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+# Whoever runs a model has TVM's runtime loaded without its compiler, if nobody was there before;
+# tests that compile would then fail or pass by the order of their files.
+import tvm  # noqa: F401
+
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 # Kernels are tested on Mesa's software device, whose subgroups have 8 lanes, unless a driver is
