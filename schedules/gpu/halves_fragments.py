@@ -26,38 +26,42 @@ _BYTE_BIAS = 0x64806480
 
 
 @T.inline
-def load_codes(codes, scale, minimum, words, terms, workgroup, thread, chunk, grid):  # noqa: D103
-    fmt = T.meta_var(grid.product.fmt)
+def load_codes(codes, scale, minimum, words, terms, band, thread, chunk, index, rows):  # noqa: D103
+    # A lane's two rows of a band, the index-th of those that it holds.
+    fmt = T.meta_var(rows.product.fmt)
     for half in T.unroll(2):
-        row = T.meta_var(grid.matrix_row(workgroup, thread, half))
-        group = T.meta_var(grid.group(thread, chunk))
+        row = T.meta_var(rows.matrix_row(band, thread, half))
+        group = T.meta_var(rows.group(thread, chunk))
         for plane in T.unroll(fmt.words // 4):
             for j in T.vectorized(4):
-                words[(half * fmt.words // 4 + plane) * 4 + j] = codes[row, group, plane * 4 + j]
-        terms[half, 0] = scale[row, group]
+                words[((2 * index + half) * fmt.words // 4 + plane) * 4 + j] = codes[
+                    row, group, plane * 4 + j
+                ]
+        terms[2 * index + half, 0] = scale[row, group]
         if fmt.minimum:
-            terms[half, 1] = minimum[row, group]
+            terms[2 * index + half, 1] = minimum[row, group]
 
 
 @T.inline
-def scaled(fragment, index, half, factors, minimum):  # noqa: D103
+def scaled(fragment, index, row, factors, minimum):  # noqa: D103
     if minimum:
-        fragment[index] = half2_fma(fragment[index], factors[half, 0], factors[half, 1])
+        fragment[index] = half2_fma(fragment[index], factors[row, 0], factors[row, 1])
     else:
-        fragment[index] = half2_mul(fragment[index], factors[half, 0])
+        fragment[index] = half2_mul(fragment[index], factors[row, 0])
 
 
 @T.inline
-def make_batch(words, factors, fragment, batch, fmt):  # noqa: D103
+def make_batch(words, factors, fragment, batch, band, fmt):  # noqa: D103
     # Register 2 * side + half of a step: rows l / 4 and 8 + l / 4, and the step's two sides.
     word = T.alloc_buffer((1,), "uint32", scope="local")
     for step in T.unroll(BATCH):
         for half in T.unroll(2):
             for side in T.unroll(2):
                 index = T.meta_var(step * 4 + side * 2 + half)
+                row = T.meta_var(2 * band + half)
                 i = T.meta_var((batch * BATCH + step) // 2)
                 if fmt.storage == "q4":
-                    word[0] = T.shift_right(words[half * 4 + i], T.uint32(8 * side))
+                    word[0] = T.shift_right(words[row * 4 + i], T.uint32(8 * side))
                     if step % 2 == 0:
                         fragment[index] = half2_sub(
                             lop3(word[0], T.uint32(_LOW), T.uint32(_MAGIC), _AND_OR),
@@ -71,11 +75,11 @@ def make_batch(words, factors, fragment, batch, fmt):  # noqa: D103
                         )
                 else:
                     word[0] = T.shift_right(
-                        T.bitwise_xor(words[half * 8 + step % 2 * 4 + i], T.uint32(_SIGNS)),
+                        T.bitwise_xor(words[row * 8 + step % 2 * 4 + i], T.uint32(_SIGNS)),
                         T.uint32(8 * side),
                     )
                     fragment[index] = half2_sub(
                         lop3(word[0], T.uint32(_BYTES), T.uint32(_MAGIC), _AND_OR),
                         T.uint32(_BYTE_BIAS),
                     )
-                scaled(fragment, index, half, factors, fmt.minimum)
+                scaled(fragment, index, row, factors, fmt.minimum)

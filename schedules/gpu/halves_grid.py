@@ -18,8 +18,66 @@ TILE_WORDS = STEPS * SIDES * MATRIX_ROWS * WORDS  # of a chunk of 8 rows of acti
 
 
 @dataclass(frozen=True)
+class HalvesRows:
+    """Which rows of a product's matrix the bands of 16 are that a subgroup multiplies.
+
+    Where an output takes two rows of the matrix, a band is eight of the first and eight of the
+    second kind, so that a lane has both. Its eight outputs are then the columns that one side of
+    one step of the next product holds, 16 bytes a row.
+    """
+
+    product: Product
+
+    @property
+    def inputs(self) -> HalvesLayout:
+        """Return how the activations lie."""
+        return HalvesLayout(self.product.fmt.columns)
+
+    @property
+    def results(self) -> HalvesLayout:
+        """Return how the results lie if they are halves."""
+        return HalvesLayout(self.product.outputs)
+
+    @property
+    def chunks(self) -> int:
+        """Return the number of chunks of columns."""
+        return self.inputs.chunks
+
+    @property
+    def bands(self) -> int:
+        """Return the number of bands that cover the padded outputs."""
+        outputs = self.product.outputs
+        if self.product.pairs:
+            return 2 * padded(outputs, CHUNK) // ROWS
+        return padded(outputs) // ROWS
+
+    def place(self, band: Any) -> tuple[Any, Any, Any]:
+        """Return chunk, step and side of the outputs of a band, where they are halves."""
+        return band // (STEPS * SIDES), band // SIDES % STEPS, band % SIDES
+
+    def output(self, band: Any, thread: Any, half: int) -> Any:
+        """Return which output a lane's row l / 4 or 8 + l / 4 is; gate and up have the same."""
+        row = thread % LANES // 4
+        if not self.product.pairs:
+            return band * ROWS + half * 8 + row
+        chunk, step, side = self.place(band)
+        return chunk * CHUNK + HalvesLayout.column(step, side, row // 2, row % 2)
+
+    def matrix_row(self, band: Any, thread: Any, half: int) -> Any:
+        """Return the row of the matrix; beyond the end, the last."""
+        output = T.min(self.output(band, thread, half), self.product.outputs - 1)
+        return output + half * self.product.outputs if self.product.pairs else output
+
+    def group(self, thread: Any, chunk: Any) -> Any:
+        """Return the group of weights of a lane in a chunk; beyond the end, the last."""
+        found = chunk * GROUPS + thread % GROUPS
+        last = groups(self.product.fmt.columns) - 1
+        return found if (last + 1) % GROUPS == 0 else T.min(found, last)
+
+
+@dataclass(frozen=True)
 class HalvesTile:
-    """Subgroups of a workgroup, 16 rows of weights each; tiles of 8 rows of activations; stages.
+    """Bands, a subgroup each, and tiles of 8 rows of activations of a workgroup; stages.
 
     `stages` of tiles are in shared memory at once. `workgroups` is how many of them a
     multiprocessor is to hold: the compiler keeps registers to its share.
@@ -38,35 +96,20 @@ class HalvesTile:
 
 @dataclass(frozen=True)
 class HalvesGrid:
-    """A HalvesTile applied to a product.
-
-    Where an output takes two rows of the matrix, a subgroup's rows are eight of the first and
-    eight of the second kind, so that a lane has both. The eight outputs of a subgroup are then the
-    columns that one side of one step of the next product holds, 16 bytes a row.
-    """
+    """A HalvesTile applied to a product."""
 
     product: Product
     tile: HalvesTile
 
     @property
+    def rows(self) -> HalvesRows:
+        """Return the bands of the matrix."""
+        return HalvesRows(self.product)
+
+    @property
     def threads(self) -> int:
         """Return the threads of a workgroup."""
         return LANES * self.tile.subgroups
-
-    @property
-    def inputs(self) -> HalvesLayout:
-        """Return how the activations lie."""
-        return HalvesLayout(self.product.fmt.columns)
-
-    @property
-    def results(self) -> HalvesLayout:
-        """Return how the results lie if they are halves."""
-        return HalvesLayout(self.product.outputs)
-
-    @property
-    def chunks(self) -> int:
-        """Return the number of chunks of columns."""
-        return self.inputs.chunks
 
     @property
     def stage_words(self) -> int:
@@ -84,37 +127,76 @@ class HalvesGrid:
         return 2 * self.product.fmt.words
 
     @property
-    def subgroup_outputs(self) -> int:
-        """Return the outputs of a subgroup."""
-        return ROWS // 2 if self.product.pairs else ROWS
+    def workgroups(self) -> int:
+        """Return the number of workgroups that cover the bands."""
+        return -(-self.rows.bands // self.tile.subgroups)
+
+    def band(self, workgroup: Any, thread: Any) -> Any:
+        """Return a subgroup's band."""
+        return workgroup * self.tile.subgroups + thread // LANES
+
+
+@dataclass(frozen=True)
+class HalvesStreamTile:
+    """Subgroups of a workgroup; how many of them divide the columns; bands of a subgroup."""
+
+    subgroups: int
+    split: int
+    bands: int
+
+    def __post_init__(self) -> None:
+        if self.subgroups % self.split:
+            raise ValueError(f"{self.subgroups} subgroups do not split {self.split} ways")
+
+
+@dataclass(frozen=True)
+class HalvesStreamGrid:
+    """A HalvesStreamTile applied to a product with eight rows of activations."""
+
+    product: Product
+    tile: HalvesStreamTile
+
+    @property
+    def rows(self) -> HalvesRows:
+        """Return the bands of the matrix."""
+        return HalvesRows(self.product)
+
+    @property
+    def threads(self) -> int:
+        """Return the threads of a workgroup."""
+        return LANES * self.tile.subgroups
+
+    @property
+    def sums(self) -> int:
+        """Return the sums of a lane: four a band."""
+        return 4 * self.tile.bands
+
+    @property
+    def words(self) -> int:
+        """Return the words of codes of a lane's rows of a chunk."""
+        return 2 * self.tile.bands * self.product.fmt.words
+
+    @property
+    def steps(self) -> int:
+        """Return how many chunks a subgroup multiplies."""
+        return -(-self.rows.chunks // self.tile.split)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every subgroup has a chunk in every step."""
+        return self.rows.chunks % self.tile.split == 0
 
     @property
     def workgroups(self) -> int:
-        """Return the number of workgroups that cover the padded outputs."""
-        outputs = self.product.outputs
-        covered = padded(outputs, CHUNK) if self.product.pairs else padded(outputs)
-        return -(-covered // (self.subgroup_outputs * self.tile.subgroups))
+        """Return the number of workgroups that cover the bands."""
+        return -(-self.rows.bands // (self.tile.subgroups // self.tile.split * self.tile.bands))
 
-    def place(self, workgroup: Any, thread: Any) -> tuple[Any, Any, Any]:
-        """Return chunk, step and side of the outputs of a subgroup, where they are halves."""
-        subgroup = workgroup * self.tile.subgroups + thread // LANES
-        return subgroup // (STEPS * SIDES), subgroup // SIDES % STEPS, subgroup % SIDES
+    def chunk(self, thread: Any, step: Any) -> Any:
+        """Return a subgroup's chunk in a step; it may be beyond the last."""
+        return step * self.tile.split + thread // LANES % self.tile.split
 
-    def output(self, workgroup: Any, thread: Any, half: int) -> Any:
-        """Return which output a lane's row l / 4 or 8 + l / 4 is; gate and up have the same."""
-        row = thread % LANES // 4
-        if not self.product.pairs:
-            return (workgroup * self.tile.subgroups + thread // LANES) * ROWS + half * 8 + row
-        chunk, step, side = self.place(workgroup, thread)
-        return chunk * CHUNK + HalvesLayout.column(step, side, row // 2, row % 2)
-
-    def matrix_row(self, workgroup: Any, thread: Any, half: int) -> Any:
-        """Return the row of the matrix; beyond the end, the last."""
-        output = T.min(self.output(workgroup, thread, half), self.product.outputs - 1)
-        return output + half * self.product.outputs if self.product.pairs else output
-
-    def group(self, thread: Any, chunk: Any) -> Any:
-        """Return the group of weights of a lane in a chunk; beyond the end, the last."""
-        found = chunk * GROUPS + thread % GROUPS
-        last = groups(self.product.fmt.columns) - 1
-        return found if (last + 1) % GROUPS == 0 else T.min(found, last)
+    def band(self, workgroup: Any, thread: Any, index: int) -> Any:
+        """Return a band of a subgroup; those that share columns have the same."""
+        teams = self.tile.subgroups // self.tile.split
+        team = workgroup * teams + thread // (LANES * self.tile.split)
+        return team * self.tile.bands + index

@@ -30,8 +30,8 @@ from ferrylm.schedules.gpu.tiles import (
     ROW_TILE,
     PREFILL_CHUNK,
     PREFILL_CHUNK_MATRIX,
-    attention_tile,
-    matrix_tile,
+    ROW_TILE,
+    attention_in_halves,
     in_halves,
     matvec_tile,
     on_matrix_units,
@@ -73,6 +73,7 @@ class GpuKernels:
 
     def matrix(self, storage: MatrixStorage, *, pairs: bool = False) -> Matrix:
         self._halves = HalvesKernels(profile, self._call)
+        self._attention = DecodeAttention(profile, shape, self._launched, self._call)
         """Return the parameters of a matrix; `pairs` (gate and up) makes no difference here."""
         del pairs
         arithmetic = self.arithmetic if storage.storage in ("q4", "q8") else "f32"
@@ -90,6 +91,11 @@ class GpuKernels:
         return PREFILL_CHUNK_MATRIX if self.profile.matrix else PREFILL_CHUNK
 
     def product_arithmetic(self, rows: Rows, storage: str) -> str:
+    def attention_arithmetic(self, rows: Rows) -> str:
+        """Return how attention is computed: f32 or f16."""
+        halves = rows.count is None and attention_in_halves(self.profile, self.shape)
+        return "f16" if halves else "f32"
+
         """Return how products with weights of a storage are computed: f32, int8, int16 or f16."""
         if storage not in ("q4", "q8") or self._parts == 0:
             return "f32"
@@ -303,13 +309,13 @@ class GpuKernels:
     def expose(self, rows: Rows, activation: Any, width: int) -> Tensor:
         """Return an activation as float32 rows; NaN where it contradicts itself."""
         if not isinstance(activation, Prepared):
+        if isinstance(activation, Halves):
+            return self._halves.expose(rows, activation)
             return activation
         kept, threads = activation.x is not None, row_threads(self.profile, width)
         subgroup, layout = self.profile.subgroup, self._layout(rows, width)
 
         def make() -> Any:
-        if isinstance(activation, Halves):
-            return self._halves.expose(rows, activation)
             return exposing.expose(rows, layout, threads, subgroup, kept=kept)
 
         out = nn.Tensor.placeholder((activation.m, padded(width)), "float32")

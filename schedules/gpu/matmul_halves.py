@@ -42,16 +42,16 @@ from ferrylm.schedules.gpu.signature import without
 
 @T.inline
 def load_stage(x, ring, barriers, first_tile, tiles, iteration, grid):  # noqa: D103
-    chunk = T.meta_var(T.min(iteration, grid.chunks - 1))
+    chunk = T.meta_var(T.min(iteration, grid.rows.chunks - 1))
     T.evaluate(
         ring_load(
             T.address_of(barriers[0]),
             T.address_of(ring[0]),
             T.address_of(x[first_tile, chunk, 0, 0, 0, 0]),
-            grid.chunks * TILE_WORDS * 4,
+            grid.rows.chunks * TILE_WORDS * 4,
             tiles - first_tile,
             iteration,
-            iteration < grid.chunks,
+            iteration < grid.rows.chunks,
             grid.tile.stages,
             grid.tile.row_tiles,
         )
@@ -66,7 +66,7 @@ def multiply_chunk(words, terms, sums, ring, chunk, grid):  # noqa: D103
         for term in T.unroll(2 if grid.product.fmt.minimum else 1):
             factors[half, term] = half2_broadcast(terms[half, term])
     for batch in T.unroll(2):
-        make_batch(words, factors, fragment, batch, grid.product.fmt)
+        make_batch(words, factors, fragment, batch, 0, grid.product.fmt)
         T.evaluate(
             multiply_tiles(
                 T.address_of(sums[0]),
@@ -89,15 +89,15 @@ def multiply_chunks(  # noqa: D103
 ):  # fmt: skip
     held = T.alloc_buffer((grid.words,), "uint32", scope="local")
     held_terms = T.alloc_buffer((2, 2), "float16", scope="local")
-    for chunk in T.serial(grid.chunks):
+    for chunk in T.serial(grid.rows.chunks):
         for i in T.unroll(grid.words):
             held[i] = words[i]
         for i in T.unroll(2):
             for j in T.unroll(2 if grid.product.fmt.minimum else 1):
                 held_terms[i, j] = terms[i, j]
         load_codes(
-            codes, scale, minimum, words, terms, workgroup, thread,
-            T.min(chunk + 1, grid.chunks - 1), grid,
+            codes, scale, minimum, words, terms, grid.band(workgroup, thread), thread,
+            T.min(chunk + 1, grid.rows.chunks - 1), 0, grid.rows,
         )  # fmt: skip
         T.evaluate(ring_wait(T.address_of(barriers[0]), chunk, grid.tile.stages))
         load_stage(x, ring, barriers, first_tile, tiles, chunk + grid.tile.stages - 1, grid)
@@ -126,10 +126,10 @@ def halves_matmul(product: Product, tile: HalvesTile, *, overlap: bool = False) 
         pout: T.handle,
     ):
         T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": 32})
-        x = T.match_buffer(px, grid.inputs.shape(extent), "uint32")
+        x = T.match_buffer(px, grid.rows.inputs.shape(extent), "uint32")
         residual = T.match_buffer(presidual, (extent, outputs), "float32")
         y = T.match_buffer(py, (extent, outputs), "float32")
-        out = T.match_buffer(pout, grid.results.shape(extent), "uint32")
+        out = T.match_buffer(pout, grid.rows.results.shape(extent), "uint32")
         for block in T.thread_binding(
             (tiles + tile.row_tiles - 1) // tile.row_tiles, thread="blockIdx.x"
         ):
@@ -144,7 +144,10 @@ def halves_matmul(product: Product, tile: HalvesTile, *, overlap: bool = False) 
                     terms = T.alloc_buffer((2, 2), "float16", scope="local")
                     for i in T.unroll(grid.sums):
                         sums[i] = T.float32(0)
-                    load_codes(codes, scale, minimum, words, terms, workgroup, thread, 0, grid)
+                    load_codes(
+                        codes, scale, minimum, words, terms, grid.band(workgroup, thread), thread,
+                        0, 0, grid.rows,
+                    )  # fmt: skip
                     T.evaluate(ring_begin(T.address_of(barriers[0]), tile.stages))
                     if overlap:
                         T.evaluate(grid_dependency_wait())
@@ -156,10 +159,17 @@ def halves_matmul(product: Product, tile: HalvesTile, *, overlap: bool = False) 
                     )  # fmt: skip
                     for i in T.unroll(grid.sums):
                         sums[i] = sums[i] * T.float32(1 / UNIT)
-                    if product.pairs:
-                        store_halves(sums, out, block, tiles, workgroup, thread, grid)
-                    else:
-                        store_rows(sums, residual, y, block, extent, workgroup, thread, grid)
+                    for t in T.unroll(tile.row_tiles):
+                        if product.pairs:
+                            store_halves(
+                                sums, out, t, block * tile.row_tiles + t, tiles,
+                                grid.band(workgroup, thread), thread, grid.rows,
+                            )  # fmt: skip
+                        else:
+                            store_rows(
+                                sums, residual, y, t, block * tile.row_tiles + t, tiles,
+                                grid.band(workgroup, thread), thread, grid.rows,
+                            )  # fmt: skip
 
     dropped = [name for name in product.unused() if name not in ("gain", "y", "y_codes", "y_terms")]
     func = without(func, [*dropped, "y" if product.pairs else "out"])

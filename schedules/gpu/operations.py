@@ -51,6 +51,14 @@ def matrix_multiply(a: Expression, b: Expression, c: Expression) -> Expression:
     return T.call_pure_extern("int32x4", "ferrylm.mma_m16n8k32_s8", a, b, c)
 
 
+def matrix_multiply_halves(a: Expression, b: Expression, c: Expression) -> Expression:
+    """Return a * b + c on fragments of float16 of 16 x 16, 16 x 8 and float32 of 16 x 8: float32x4.
+
+    PTX ISA, mma.m16n8k16; a uint32x4, b uint32x2, c float32x4.
+    """
+    return T.call_pure_extern("float32x4", "ferrylm.mma_m16n8k16_f16", a, b, c)
+
+
 def dot4(a: Expression, b: Expression, total: Expression) -> Expression:
     """Return total + the sum of four products of the signed bytes of the words a and b; int32."""
     return T.call_pure_extern("int32", "ferrylm.dot4_i8", a, b, total)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu.attention_plan import AttentionTile
-from ferrylm.schedules.gpu.halves_grid import HalvesTile
+from ferrylm.schedules.gpu.halves_grid import GROUPS as HALVES_GROUPS
+from ferrylm.schedules.gpu.halves_grid import HalvesStreamTile, HalvesTile
 from ferrylm.schedules.gpu.layout import GROUP, MATRIX_ROWS, WeightFormat, groups
 from ferrylm.schedules.gpu.matrix_grid import MatrixTile
 from ferrylm.schedules.gpu.matvec_choice import tuned_tile
@@ -66,8 +67,16 @@ HALVES = HalvesTile(8, 8, stages=3, workgroups=1)
 
 
 def in_halves(profile: GpuProfile, rows: Rows, fmt: WeightFormat) -> bool:
-    """Return whether a product's activations are float16: prefill, on matrix units."""
-    return profile.matrix and rows.count is None and fmt.integer
+# Those of eight rows, by the least rows of the matrix.
+HALVES_STREAM = (
+    (65536, HalvesStreamTile(8, 8, 2)),
+    (16384, HalvesStreamTile(4, 4, 2)),
+    (0, HalvesStreamTile(16, 16, 1)),
+)
+
+
+    """Return whether a product's activations are float16: where matrix units have enough rows."""
+    return on_matrix_units(profile, rows) and fmt.integer
 
 
 def halves_tile(profile: GpuProfile) -> HalvesTile:
@@ -76,6 +85,17 @@ def halves_tile(profile: GpuProfile) -> HalvesTile:
 
 
     return profile.matrix and rows.tile == MATRIX_ROWS
+def halves_stream_tile(product: Product) -> HalvesStreamTile:
+    """Return the tile of products of halves of a decode step."""
+    found = next(tile for rows, tile in HALVES_STREAM if product.fmt.rows >= rows)
+    chunks = -(-groups(product.fmt.columns) // HALVES_GROUPS)
+    while found.split > chunks:  # subgroups without a chunk of their own
+        found = replace(found, split=found.split // 2, subgroups=found.subgroups // 2)
+    return found
+
+
+def on_matrix_units(profile: GpuProfile, rows: Rows) -> bool:
+    """Return whether there are enough rows of activations for matrix units."""
 
 
 def matrix_tile(product: Product) -> MatrixTile:
@@ -141,6 +161,42 @@ def attention_tile(profile: GpuProfile, head_dim: int, *, prefill: bool) -> Atte
     threads = 64 if profile.subgroup == 8 else 128
     while threads * 4 < head_dim:
         threads *= 2
-    if prefill:
-        return AttentionTile(threads, threads, rows=16, rows_a_lane=4, unroll=4, key_unroll=4)
-    return AttentionTile(threads=threads, chunk=64, rows=64)
+    return AttentionTile(threads, threads, rows=16, rows_a_lane=4, unroll=4, key_unroll=4)
+
+
+# Attention of a decode step, by subgroup width: 64 to 128 tokens a workgroup at once.
+DECODE = {8: DecodeTile(8), 16: DecodeTile(4), 32: DecodeTile(4, value_unroll=16), 64: DecodeTile(2)}
+
+
+def decode_tile(profile: GpuProfile) -> DecodeTile:
+    """Return the tile of attention in a decode step."""
+    return DECODE[profile.subgroup]
+
+
+# Attention of a prompt on matrix units, by the largest head: from 90 on, chosen on an H200 on the
+# shapes of Llama 3 8B, Qwen 2.5 0.5B, Phi and Gemma; before, with 64 KiB of shared memory at most.
+MATRIX_ATTENTION_OVERLAPPED = {
+    80: MatrixAttentionTile(4, 1, 64, workgroups=4),
+    96: MatrixAttentionTile(4, 1, 64, workgroups=3),
+    112: MatrixAttentionTile(4, 1, 64, workgroups=2),
+    128: MatrixAttentionTile(4, 1, 64, workgroups=3),
+    256: MatrixAttentionTile(4, 1, 64, workgroups=2, near=True),
+}
+MATRIX_ATTENTION = {
+    64: MatrixAttentionTile(4, 1, 64, workgroups=4),
+    96: MatrixAttentionTile(4, 1, 64, workgroups=3),
+    112: MatrixAttentionTile(4, 1, 64, workgroups=2),
+    128: MatrixAttentionTile(4, 1, 32, workgroups=3),
+    256: MatrixAttentionTile(2, 1, 32, workgroups=4, near=True),
+}
+
+
+def attention_in_halves(profile: GpuProfile, shape: AttentionShape) -> bool:
+    """Return whether attention of a prompt multiplies float16, on matrix units."""
+    return profile.matrix and fits_matrix_units(shape)
+
+
+def matrix_attention_tile(profile: GpuProfile, head_dim: int) -> MatrixAttentionTile:
+    """Return the tile of attention of a prompt over heads of `head_dim` elements."""
+    table = MATRIX_ATTENTION_OVERLAPPED if profile.overlap else MATRIX_ATTENTION
+    return next(tile for most, tile in table.items() if head_dim <= most)

@@ -18,10 +18,12 @@ from ferrylm.schedules.gpu.halves import (
     expose_halves,
     halve,
 )
-from ferrylm.schedules.gpu.halves_grid import HalvesGrid, HalvesTile
+from ferrylm.schedules.gpu.halves_grid import HalvesGrid, HalvesStreamTile, HalvesTile
+from ferrylm.schedules.gpu.halves_row import halve_row
 from ferrylm.schedules.gpu.layout import GROUP, WeightFormat, groups, padded
 from ferrylm.schedules.gpu.matmul_halves import halves_matmul
 from ferrylm.schedules.gpu.matvec_grid import Product
+from ferrylm.schedules.gpu.stream_halves import stream_halves
 from ferrylm.schedules.gpu.tiles import halves_tile
 from tests import reference
 from tests.schedules.gpu import gpu_data as data
@@ -144,19 +146,23 @@ def test_groups_beyond_the_last_count_for_nothing() -> None:
 
 @pytest.mark.parametrize("width", [100, 128, 352])
 def test_rows_become_halves_with_a_norm_or_without_and_rows_again(width: int) -> None:
+    m = 24
     functions = {
         "plain": halve(Rows(8), width, 256),
         "normed": halve(Rows(8), width, 256, EPS),
+        "row_plain": halve_row(Rows(8, m), width, 32),
+        "row_normed": halve_row(Rows(8, m), width, 64, EPS),
         "exposed": expose_halves(Rows(8), width, 256),
     }
-    built, m = build(functions, arch="90a"), 24
+    built = build(functions, arch="90a")
     x = np.full((m, padded(width)), data.GARBAGE)
     x[:, :width] = np.random.default_rng(1).standard_normal((m, width)) * 3
     gain = np.random.default_rng(2).uniform(0.5, 2, width).astype(np.float32)
     wide = x[:, :width].astype(np.float64)
     normed = wide / np.sqrt(np.mean(wide**2, axis=1, keepdims=True) + EPS) * gain
     shape = (HalvesLayout(width).shape(m), "uint32")
-    for name, inputs, wanted in (("plain", [x], wide), ("normed", [x, gain], normed)):
+    for name in ("plain", "normed", "row_plain", "row_normed"):
+        inputs, wanted = ([x], wide) if "plain" in name else ([x, gain], normed)
         (words,) = run(built[name], inputs, [shape])
         found = as_rows(words, width)
         np.testing.assert_allclose(found, wanted, rtol=2**-10.9, atol=1e-6)
@@ -179,8 +185,21 @@ def test_outputs_of_a_swiglu_are_the_columns_of_a_side_of_a_step() -> None:
     fmt = WeightFormat(512, GROUP, "q4", False, "int16")
     grid = HalvesGrid(Product(Rows(8), fmt, "swiglu"), HalvesTile(8, 8, 3))
     found = {
-        int(grid.output(workgroup, thread, 0))
+        int(grid.rows.output(grid.band(workgroup, thread), thread, 0))
         for workgroup in range(grid.workgroups)
         for thread in range(grid.threads)
     }
     assert found == set(range(256))
+
+
+@pytest.mark.parametrize("epilogue", SHAPES)
+def test_eight_rows_at_a_time_give_the_same(epilogue: str) -> None:
+    tiles = (HalvesStreamTile(4, 4, 1), HalvesStreamTile(4, 2, 2), HalvesStreamTile(2, 1, 1))
+    formats = [WeightFormat(*SHAPES[epilogue], *fmt, "int16") for fmt in FORMATS]
+    functions, rows = {}, (8, 16, 8)
+    for fmt, tile, m in zip(formats, tiles, rows, strict=True):
+        product = Product(Rows(8, m), fmt, epilogue)
+        functions[fmt.tag] = stream_halves(product, tile, overlap=True)
+    built = build(functions, arch="90a")
+    for fmt, m in zip(formats, rows, strict=True):
+        check(built[fmt.tag], fmt, epilogue, m)

@@ -1,0 +1,164 @@
+# mypy: disable-error-code="untyped-decorator,no-untyped-def,valid-type"
+"""Product of a quantized matrix and eight rows of float16 activations on matrix units (NVIDIA).
+
+What is computed and how it lies in memory says matmul_halves.py.
+
+mapping   workgroup  teams of `split` subgroups; a team has `bands` of 16 rows of the matrix
+          subgroup   every split-th chunk of the columns; teams add up in shared memory
+          lane       rows l / 4 and 8 + l / 4 of a band, group l % 4 of a chunk
+traffic   every weight once, the next chunk's on their way while this one is multiplied;
+          activations from the L2 cache, once a subgroup
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm.script import tirx as T
+
+from ferrylm.schedules.gpu.halves import LANES, SIDES, STEPS, UNIT
+from ferrylm.schedules.gpu.halves_epilogue import store_halves, store_rows
+from ferrylm.schedules.gpu.halves_fragments import load_codes, make_batch
+from ferrylm.schedules.gpu.halves_grid import BATCH, HalvesStreamGrid, HalvesStreamTile
+from ferrylm.schedules.gpu.layout import MATRIX_ROWS, padded
+from ferrylm.schedules.gpu.matvec_grid import Product
+from ferrylm.schedules.gpu.operations import (
+    grid_dependency_wait,
+    half2_broadcast,
+    matrix_multiply_halves,
+)
+from ferrylm.schedules.gpu.overlap import overlapped
+from ferrylm.schedules.gpu.signature import without
+
+
+@T.inline
+def load_step(codes, scale, minimum, words, terms, workgroup, thread, step, grid):  # noqa: D103
+    for band in T.unroll(grid.tile.bands):
+        load_codes(
+            codes, scale, minimum, words, terms, grid.band(workgroup, thread, band), thread,
+            T.min(grid.chunk(thread, step), grid.rows.chunks - 1), band, grid.rows,
+        )  # fmt: skip
+
+
+@T.inline
+def multiply_step(x, words, terms, sums, tile, thread, step, grid):  # noqa: D103
+    factors = T.alloc_buffer((2 * grid.tile.bands, 2), "uint32", scope="local")
+    fragment = T.alloc_buffer((4 * BATCH,), "uint32", scope="local")
+    operand = T.alloc_buffer((STEPS * SIDES,), "uint32", scope="local")
+    chunk = T.meta_var(grid.chunk(thread, step))
+    for i in T.unroll(STEPS * SIDES):
+        operand[i] = x[
+            tile,
+            T.min(chunk, grid.rows.chunks - 1),
+            i // SIDES,
+            i % SIDES,
+            thread % LANES // 4,
+            thread % 4,
+        ]
+        # Chunks beyond the last repeat it; their share is nothing.
+        if not grid.whole:
+            operand[i] = T.Select(chunk < grid.rows.chunks, operand[i], T.uint32(0))
+    for i in T.unroll(2 * grid.tile.bands):
+        for j in T.unroll(2 if grid.product.fmt.minimum else 1):
+            factors[i, j] = half2_broadcast(terms[i, j])
+    for batch in T.unroll(STEPS // BATCH):
+        for band in T.unroll(grid.tile.bands):
+            make_batch(words, factors, fragment, batch, band, grid.product.fmt)
+            for i in T.unroll(BATCH):
+                sums[T.ramp(4 * band, 1, 4)] = matrix_multiply_halves(
+                    fragment[T.ramp(4 * i, 1, 4)],
+                    operand[T.ramp((batch * BATCH + i) * SIDES, 1, 2)],
+                    sums[T.ramp(4 * band, 1, 4)],
+                )
+
+
+@T.inline
+def multiply_steps(  # noqa: D103
+    x, codes, scale, minimum, sums, tile, workgroup, thread, grid, overlap
+):
+    words = T.alloc_buffer((grid.words,), "uint32", scope="local")
+    terms = T.alloc_buffer((2 * grid.tile.bands, 2), "float16", scope="local")
+    held = T.alloc_buffer((grid.words,), "uint32", scope="local")
+    held_terms = T.alloc_buffer((2 * grid.tile.bands, 2), "float16", scope="local")
+    load_step(codes, scale, minimum, words, terms, workgroup, thread, 0, grid)
+    if overlap:
+        T.evaluate(grid_dependency_wait())
+    for step in T.serial(grid.steps - 1):
+        for i in T.unroll(grid.words):
+            held[i] = words[i]
+        for i in T.unroll(2 * grid.tile.bands):
+            for j in T.unroll(2 if grid.product.fmt.minimum else 1):
+                held_terms[i, j] = terms[i, j]
+        load_step(codes, scale, minimum, words, terms, workgroup, thread, step + 1, grid)
+        multiply_step(x, held, held_terms, sums, tile, thread, step, grid)
+    multiply_step(x, words, terms, sums, tile, thread, grid.steps - 1, grid)
+
+
+@T.inline
+def add_team(sums, shared, thread, grid):  # noqa: D103
+    # Lanes of a team's first subgroup add what the same lanes of the others hold.
+    for i in T.unroll(grid.sums):
+        shared[i, thread] = sums[i]
+    T.tvm_storage_sync("shared")
+    if thread // LANES % grid.tile.split == 0:
+        for i in T.unroll(grid.sums):
+            for s in T.unroll(grid.tile.split - 1):
+                sums[i] = sums[i] + shared[i, thread + (s + 1) * LANES]
+
+
+def stream_halves(product: Product, tile: HalvesStreamTile, *, overlap: bool = False) -> Any:
+    """Return the PrimFunc (x, weights..., [residual], y or halves).
+
+    The rows are whole tiles of eight; `overlap` is that of matvec.
+    """
+    fmt, grid = product.fmt, HalvesStreamGrid(product, tile)
+    rows = product.rows.count
+    if rows is None or rows % MATRIX_ROWS:
+        raise ValueError(f"{rows} rows of activations, not whole tiles of {MATRIX_ROWS}")
+    tiles, outputs = rows // MATRIX_ROWS, padded(product.outputs)
+    (_, codes_shape), (_, scale_shape) = fmt.tensors()["codes"], fmt.tensors()["scale"]
+
+    @T.prim_func(s_tir=True, private=True)
+    def func(
+        x: T.Buffer(grid.rows.inputs.shape(rows), "uint32"),
+        codes: T.Buffer(codes_shape, "uint32"),
+        scale: T.Buffer(scale_shape, "float16"),
+        minimum: T.Buffer(scale_shape, "float16"),
+        residual: T.Buffer((rows, outputs), "float32"),
+        y: T.Buffer((rows, outputs), "float32"),
+        out: T.Buffer(grid.rows.results.shape(rows), "uint32"),
+    ):
+        T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": LANES})
+        for block in T.thread_binding(tiles, thread="blockIdx.y"):
+            for workgroup in T.thread_binding(grid.workgroups, thread="blockIdx.x"):
+                for thread in T.thread_binding(grid.threads, thread="threadIdx.x"):
+                    sums = T.alloc_buffer((grid.sums,), "float32", scope="local")
+                    shared = T.alloc_buffer(
+                        (grid.sums, grid.threads) if tile.split > 1 else (1, 1),
+                        "float32", scope="shared",
+                    )  # fmt: skip
+                    for i in T.unroll(grid.sums):
+                        sums[i] = T.float32(0)
+                    multiply_steps(
+                        x, codes, scale, minimum, sums, block, workgroup, thread, grid, overlap
+                    )
+                    if tile.split > 1:
+                        add_team(sums, shared, thread, grid)
+                    if thread // LANES % tile.split == 0:
+                        for i in T.unroll(grid.sums):
+                            sums[i] = sums[i] * T.float32(1 / UNIT)
+                        for band in T.unroll(tile.bands):
+                            if product.pairs:
+                                store_halves(
+                                    sums, out, band, block, tiles,
+                                    grid.band(workgroup, thread, band), thread, grid.rows,
+                                )  # fmt: skip
+                            else:
+                                store_rows(
+                                    sums, residual, y, band, block, tiles,
+                                    grid.band(workgroup, thread, band), thread, grid.rows,
+                                )  # fmt: skip
+
+    dropped = [name for name in product.unused() if name in ("minimum", "residual")]
+    func = without(func, [*dropped, "y" if product.pairs else "out"])
+    return overlapped(func, waits=True) if overlap else func
