@@ -44,9 +44,13 @@ class DriverTrace:
         self.calls: collections.Counter[str] = collections.Counter()
         self._cupti = ctypes.CDLL(library)
         self._callback = _CALLBACK(self._note)  # CUPTI keeps no reference
-        subscriber = ctypes.c_void_p()
-        self._call("cuptiSubscribe", ctypes.byref(subscriber), self._callback, None)
-        self._call("cuptiEnableDomain", 1, subscriber, _DRIVER_API)
+        self._subscriber = ctypes.c_void_p()
+        self._call("cuptiSubscribe", ctypes.byref(self._subscriber), self._callback, None)
+        self._call("cuptiEnableDomain", 1, self._subscriber, _DRIVER_API)
+
+    def close(self) -> None:
+        """End the trace: at exit the driver would call a function of a Python that is gone."""
+        self._call("cuptiUnsubscribe", self._subscriber)
 
     def _note(self, _user: int, _domain: int, _which: int, data: int) -> None:
         found = ctypes.cast(data, ctypes.POINTER(_Data)).contents
@@ -106,6 +110,7 @@ def trace(artifact: Path, tokens: int, depth: int) -> dict[str, float]:
         engine.decode([sequence], np.array([token], np.int32))
     passed_s = time.perf_counter() - start_s
     rates = per_token(watch.calls, tokens)
+    watch.close()
     engine.close()
     print(f"{tokens} decode steps, {tokens / passed_s:.0f} tok/s while traced; calls per token:")
     return rates
