@@ -76,6 +76,24 @@ def test_a_write_beyond_dynamic_shared_memory_is_an_error() -> None:
         run(body, Launch(dynamic_bytes=124))
 
 
+@pytest.mark.parametrize(("arch", "most_kib"), [("75", 64), ("86", 99), ("90a", 227)])
+def test_a_workgroup_gets_no_more_shared_memory_than_its_chip_has(arch: str, most_kib: int) -> None:
+    source, x = kernel("x[0] = 1;"), np.zeros(1, np.float32)
+    run_source(source, [x], Launch(dynamic_bytes=most_kib << 10), arch=arch)
+    with pytest.raises(EmulationError, match="bytes of shared memory, where 49152 and"):
+        run_source(source, [x], Launch(dynamic_bytes=(most_kib << 10) + 1), arch=arch)
+
+
+@pytest.mark.parametrize("grid", [(1, 65536, 1), (0, 1, 1)])
+def test_a_grid_that_no_chip_takes_is_an_error(grid: tuple[int, int, int]) -> None:
+    with pytest.raises(EmulationError, match="f: a grid"):
+        run("x[0] = 1;", Launch(grid=grid))
+
+
+def test_private_memory_that_nobody_wrote_is_garbage() -> None:
+    assert (np.abs(run("float y[4]; x[threadIdx.x] = y[threadIdx.x % 4];")[:32]) > 1e30).all()
+
+
 def test_shared_memory_that_nobody_wrote_is_not_a_number() -> None:
     body = """  __shared__ float s[32];
     if (threadIdx.x > 0) s[threadIdx.x] = 1;

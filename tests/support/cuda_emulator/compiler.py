@@ -25,7 +25,10 @@ _FLAGS = (
 _FIBERS = ("-O2", "-Wall", "-Wextra")
 # Kernels run for milliseconds here, and half a second is what optimizing one takes.
 _KERNELS = ("-O0", "-fsanitize=alignment,bounds", "-fsanitize-undefined-trap-on-error", "-w")
+_GARBAGE = "-ftrivial-auto-var-init=pattern"  # from GCC 12 and Clang 8 on
 _LONGEST_SHOWN = 3000
+# Of a workgroup, by architecture; CUDA C++ Programming Guide, "Technical Specifications".
+_SHARED_KIB = {75: 64, 80: 163, 86: 99, 87: 163, 89: 99, 90: 227, 100: 227, 103: 227, 120: 99}
 
 
 @functools.cache
@@ -53,7 +56,7 @@ def load(source: str, architecture: Architecture) -> ctypes.CDLL:
     path = _folder() / f"{hashlib.sha256(whole.encode()).hexdigest()[:16]}.cc"
     path.write_text(whole)
     target = path.with_suffix(".so")
-    _compile([str(path), *_KERNELS], target)
+    _compile([str(path), *_KERNELS, *_garbage()], target)
     return ctypes.CDLL(str(target))
 
 
@@ -64,7 +67,21 @@ def _head(architecture: Architecture) -> str:
         lines.append(f"#define __CUDA_ARCH_FEAT_SM{number}_ALL")
     families = sorted(header.name for header in INCLUDE.glob("ptx_*.h"))
     lines += [f'#include "{header}"' for header in ("builtins.h", *families)]
+    most_bytes = _SHARED_KIB[number] << 10
+    lines.append(f'extern "C" const unsigned most_shared_bytes = {most_bytes};')
     return "".join(line + "\n" for line in lines)
+
+
+@functools.cache
+def _garbage() -> tuple[str, ...]:
+    """Return the option that fills private memory, where the compiler has it."""
+    source = _folder() / "empty.cc"
+    source.write_text("")
+    try:
+        _compile([str(source), _GARBAGE], source.with_suffix(".so"))
+    except RuntimeError:
+        return ()
+    return (_GARBAGE,)
 
 
 def _compile(arguments: list[str], target: Path) -> None:

@@ -108,6 +108,9 @@ extern "C" const char* emulator_launch(void (*kernel)(const uint64_t*), const ui
   blockDim = {sizes[3], sizes[4], sizes[5]};
   const uint64_t threads = uint64_t{blockDim.x} * blockDim.y * blockDim.z;
   if (threads == 0 || threads > kMostThreads) return "a workgroup of more than 1024 threads, or none";
+  // CUDA C++ Programming Guide, "Technical Specifications".
+  if (gridDim.x == 0 || gridDim.y == 0 || gridDim.z == 0) return "a grid without workgroups";
+  if (gridDim.x > 0x7FFFFFFF || gridDim.y > 65535 || gridDim.z > 65535) return "a grid too large";
   if (!reserve_shared(sizes[6], sizes[7])) return "more than 227 KiB of shared memory";
   CaughtSignals caught;
   if (run_grid(backward != 0, {kernel, arguments})) return nullptr;

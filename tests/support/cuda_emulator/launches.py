@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from tests.support.cuda_emulator.compiler import emulator
 
+_MOST_STATIC_BYTES = 48 << 10  # CUDA C++ Programming Guide, "Technical Specifications"
+
 
 class EmulationError(Exception):
     """A kernel did what no kernel may do."""
@@ -26,6 +28,12 @@ class Launch:
     ) -> None:
         """Run a kernel of `compiler.load` on 64-bit arguments. Raises EmulationError."""
         static = ctypes.c_uint32.in_dll(library, f"shared_bytes_of_{kernel}").value
+        most = ctypes.c_uint32.in_dll(library, "most_shared_bytes").value
+        if static > _MOST_STATIC_BYTES or static + self.dynamic_bytes > most:
+            raise EmulationError(
+                f"{kernel}: {static} + {self.dynamic_bytes} bytes of shared memory, where "
+                f"{_MOST_STATIC_BYTES} and {most} in all are allowed"
+            )
         sizes = (*self.grid, *self.workgroup, static, self.dynamic_bytes)
         found = emulator().emulator_launch(
             getattr(library, f"emulated_{kernel}"),

@@ -7,7 +7,8 @@
     y, z = run(built["f"], [x, w], [((8, 64), "float32"), ((8, 2), "uint32")])
 
 `run` is that of tests/schedules/gpu/vulkan_runner.py, so that both can run one table. Inputs are
-copied, so a kernel that updates an argument in place is `run_in_place`. Kernels are lowered by our
+copied, so a kernel that updates an argument in place is `run_in_place`, or is called with
+`DeviceArray`s, whose `array` is what it left. Kernels are lowered by our
 pipeline, compiled by the host's C++ compiler against include/, and run thread by thread:
 workgroup.h says how. What is an error (EmulationError):
 
@@ -108,8 +109,11 @@ class Function:
         self.program, self.name = program, name
 
     def __call__(self, *arguments: Any, backward: bool = False) -> None:
-        """Call it with numbers and tensors of DeviceArray. Raises EmulationError."""
-        self.program.call(self.name, arguments, backward)
+        """Call it with numbers and DeviceArrays. Raises EmulationError."""
+        held = [value for value in arguments if isinstance(value, DeviceArray)]
+        tensors = [v.tensor if isinstance(v, DeviceArray) else v for v in arguments]
+        self.program.call(self.name, tensors, backward)
+        _check_whole(self.name, held)
 
 
 def build(functions: Mapping[str, Any], arch: str = "90a") -> Program:
@@ -142,18 +146,14 @@ def run_in_place(
     Raises EmulationError.
     """
     held = [DeviceArray(value) if isinstance(value, np.ndarray) else value for value in arguments]
-    function(
-        *(value.tensor if isinstance(value, DeviceArray) else value for value in held),
-        backward=backward,
-    )
-    return _contents(function.name, [value for value in held if isinstance(value, DeviceArray)])
+    function(*held, backward=backward)
+    return [value.array.copy() for value in held if isinstance(value, DeviceArray)]
 
 
-def _contents(name: str, arrays: Sequence[DeviceArray]) -> list[Array]:
+def _check_whole(name: str, arrays: Sequence[DeviceArray]) -> None:
     for place, array in enumerate(arrays):
         if not array.is_whole():
             raise EmulationError(f"{name} wrote just outside of its array {place}")
-    return [array.array.copy() for array in arrays]
 
 
 def run_cuda(
@@ -182,7 +182,8 @@ def run_source(
     held = [DeviceArray(array) for array in arrays]
     library = load(for_host(source, [kernel]), parse_architecture(arch))
     shape.run(library, kernel, [array.address for array in held], backward=backward)
-    return _contents(kernel, held)
+    _check_whole(kernel, held)
+    return [array.array.copy() for array in held]
 
 
 def _bits(value: Any, dtype: str) -> int:
