@@ -42,7 +42,7 @@ class Operation:
 class CheckFunction:
     """A function of the library, what it computes, and how its arguments look.
 
-    `arithmetic` is that of its product, "" where there is none.
+    `arithmetic` is that of its product or attention, "" where there is none.
     """
 
     name: str
@@ -141,10 +141,11 @@ def add_check_functions(
 
 
 def _arithmetic(operation: Operation, kernels: RecordingKernels) -> str:
-    if operation.matrix is None or operation.kind == "embed":
-        return ""
-    rows = kernels.recorded.rows(operation.batch)
-    found: str = kernels.recorded.product_arithmetic(rows, operation.matrix.storage)
+    found, rows = "", kernels.recorded.rows(operation.batch)
+    if operation.kind == "rope_attention":
+        found = kernels.recorded.attention_arithmetic(rows)
+    elif operation.matrix is not None and operation.kind != "embed":
+        found = kernels.recorded.product_arithmetic(rows, operation.matrix.storage)
     return found
 
 

@@ -69,6 +69,11 @@ class CpuKernels:
         self.profile, self.arithmetic, self.shape = profile, arithmetic, shape
         self._cache: dict[tuple[object, ...], Any] = {}
 
+    def attention_arithmetic(self, rows: Rows) -> str:
+        """Return how attention is computed: f32."""
+        del rows
+        return "f32"
+
     def product_arithmetic(self, rows: Rows, storage: str) -> str:
         """Return how products with weights of a storage are computed: f32, int8 or int16."""
         del rows

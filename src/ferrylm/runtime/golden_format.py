@@ -56,9 +56,10 @@ class Expected:
 class KernelCase:
     """One operation of the model on generated inputs, the same for all targets.
 
-    `expected` has what is computed by arithmetic (f32, int8, int16), or by the type of keys and
-    values. For rope_* it comes with the keys and values that are appended, under "KIND keys" and
-    "KIND values". select_row copies its input and stores nothing.
+    `expected` has what is computed by arithmetic (f32, f16, int8, int16), or by the type of keys
+    and values ("float16 f16" where queries and weights round to float16, too). For rope_* it comes
+    with the keys and values that are appended, under "KIND keys" and "KIND values". select_row
+    copies its input and stores nothing.
     """
 
     name: str
