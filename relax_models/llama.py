@@ -11,7 +11,7 @@ from typing import Any
 
 from tvm.relax.frontend import nn
 
-from ferrylm.relax_models.step import Step
+from ferrylm.relax_models.step import DrawState, Step
 from ferrylm.relax_models.weights import WeightSource, linear, vector
 from ferrylm.runtime.manifest import ModelConfig
 
@@ -105,6 +105,10 @@ class Llama(nn.Module):  # type: ignore[misc]
     def decode(self, step: Step) -> Tensor:
         """Return logits float32 (B, padded(V)) after one token of each of B sequences."""
         return self._logits(step.rows, self._hidden(step))
+
+    def generate(self, step: Step, state: DrawState) -> Tensor:
+        """Decode and draw each sequence's next token; return the ring of reports."""
+        return self.kernels.draw(self.config.vocab_size, self.decode(step), step, state)
 
     def prefill(self, step: Step, last_row: Tensor) -> Tensor:
         """Return logits float32 (1, padded(V)) after row `last_row[0]` of one sequence's chunk."""

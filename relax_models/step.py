@@ -5,15 +5,18 @@ positions     int32 (M,), -1 for a row of padding
 block_tables  int32 (S, W), page numbers; S = 1 in prefill
 cos, sin      float32 (C, D / 2)
 keys, values  one pool a layer, updated in place, of the shapes of runtime/kv_layout.py
+
+Where kernels draw tokens, generate_B also takes the tensors of runtime/draw_layout.py.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from tvm.relax.frontend.nn import spec
 
+from ferrylm.runtime.draw_layout import REPORT, RING, SETTINGS, UNIFORMS
 from ferrylm.runtime.kv_layout import key_shape, value_shape
 from ferrylm.runtime.manifest import ModelConfig
 
@@ -32,6 +35,34 @@ class Step:
     sin: Tensor
     keys: list[Tensor]
     values: list[Tensor]
+
+
+@dataclass(frozen=True)
+class DrawState:
+    """The tensors of a draw beside the step's own, in the order in which functions take them."""
+
+    slots: Tensor
+    steps: Tensor
+    settings: Tensor
+    uniforms: Tensor
+    drawn: Tensor
+    seen: Tensor
+    offsets: Tensor
+    ring: Tensor
+
+
+def draw_specs(vocabulary: int, batch: int) -> list[Any]:
+    """Return nn specs of the tensors of a DrawState."""
+    return [
+        spec.Tensor([batch], "int32"),
+        spec.Tensor([batch], "int32"),
+        spec.Tensor(["slot_count", SETTINGS], "int32"),
+        spec.Tensor(["slot_count", UNIFORMS], "float32"),
+        spec.Tensor(["slot_count"], "int32"),
+        spec.Tensor(["slot_count", vocabulary], "int32"),
+        spec.Tensor(["slot_count", vocabulary], "float32"),
+        spec.Tensor([RING, batch, REPORT], "int32"),
+    ]
 
 
 def step_specs(config: ModelConfig, kernels: Any, batch: int | None) -> list[Any]:
@@ -64,21 +95,31 @@ def make_step(rows: Any, inputs: list[Any]) -> Step:
 
 
 def export_step_functions(model: Any, kernels: Any, config: ModelConfig, batches: Any) -> Any:
-    """Return (IRModule, named parameters) with prefill, score and decode_B of each batch B."""
+    """Return (IRModule, named parameters) with prefill, score and decode_B of each batch B.
+
+    Kernels that draw tokens give generate_B as well: decode_B and the draw after it.
+    """
     names, methods = [], []
 
-    def add(name: str, batch: int | None, extra: list[Any], run: Any) -> None:
+    def add(name: str, batch: int | None, extra: dict[str, Any], run: Any) -> None:
         def method(*inputs: Any) -> Any:
             return run(make_step(kernels.rows(batch), list(inputs[:7])), *inputs[7:])
 
-        arguments = STEP_NAMES + ["last_row"] * len(extra)
-        specs = step_specs(config, kernels, batch) + extra
+        specs = step_specs(config, kernels, batch) + list(extra.values())
         names.append(name)
+        arguments = [*STEP_NAMES, *extra]
         methods.append(spec.MethodSpec(method, arguments, specs, "packed", "none"))
 
-    add("prefill", None, [spec.Tensor([1], "int32")], model.prefill)
-    add("score", None, [], model.score)
+    def generate(step: Step, *tensors: Any) -> Any:
+        return model.generate(step, DrawState(*tensors))
+
+    add("prefill", None, {"last_row": spec.Tensor([1], "int32")}, model.prefill)
+    add("score", None, {}, model.score)
     for batch in batches:
-        add(f"decode_{batch}", batch, [], model.decode)
+        add(f"decode_{batch}", batch, {}, model.decode)
+    state_names = [field.name for field in fields(DrawState)]
+    for batch in batches if kernels.draws else ():
+        state = dict(zip(state_names, draw_specs(config.vocab_size, batch), strict=True))
+        add(f"generate_{batch}", batch, state, generate)
     module_spec = spec.ModuleSpec(model, names, methods)
     return model.export_tvm(spec=module_spec, allow_extern=False)

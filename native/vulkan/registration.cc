@@ -9,6 +9,7 @@
 #include "lost_memory.h"
 #include "module.h"
 #include "options.h"
+#include "outbox.h"
 #include "pipeline_statistics.h"
 #include "recording_object.h"
 #include "report.h"
@@ -98,6 +99,11 @@ TVM_FFI_STATIC_INIT_BLOCK() {
       .def("ferrylm.vulkan.record_end", record_end)
       .def("ferrylm.vulkan.record_cancel", record_cancel)
       .def("ferrylm.vulkan.replay", replay)
+      .def("ferrylm.vulkan.outbox", outbox)
+      .def("ferrylm.vulkan.outbox_address", outbox_address)
+      .def("ferrylm.vulkan.mark", mark)
+      .def("ferrylm.vulkan.is_complete", is_complete)
+      .def("ferrylm.vulkan.wait", wait)
       .def("ferrylm.vulkan.profile_begin", profile_begin)
       .def("ferrylm.vulkan.profile_end", [](int index) { return String(profile_end(index)); })
       .def("ferrylm.vulkan.pipeline_statistics",

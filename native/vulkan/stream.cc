@@ -265,10 +265,12 @@ void Stream::wait(uint64_t serial, std::unique_lock<std::mutex>* lock) {
   if (completed_ == submitted_) threshold_ = 0;  // the device is idle: start it early again
 }
 
-void Stream::wait_idle(std::unique_lock<std::mutex>* lock) {
+uint64_t Stream::publish() {
   if (!host_sees_all_) host_barrier();
   submit();
-  wait(submitted_, lock);
+  return submitted_;
 }
+
+void Stream::wait_idle(std::unique_lock<std::mutex>* lock) { wait(publish(), lock); }
 
 }  // namespace ferrylm::vulkan

@@ -61,6 +61,8 @@ class Stream {
   void wait(uint64_t serial, std::unique_lock<std::mutex>* lock);
   // Waits until everything is complete and its results are visible to the host.
   void wait_idle(std::unique_lock<std::mutex>* lock);
+  // Submits everything, visible to the host when the returned serial is complete.
+  uint64_t publish();
   // What the device has finished; asks the driver.
   uint64_t completed();
   // Whether the device may still use memory with this usage.

@@ -26,6 +26,7 @@ from ferrylm.schedules.gpu.matvec import Product, matvec
 from ferrylm.schedules.gpu.overlap import LAUNCH_PARAMS, overlapped
 from ferrylm.schedules.gpu.prepared import Halves, Prepared, plain
 from ferrylm.schedules.gpu.profile import GpuProfile
+from ferrylm.schedules.gpu.sampling import emit_draw
 from ferrylm.schedules.gpu.tiles import (
     ROW_TILE,
     PREFILL_CHUNK,
@@ -65,6 +66,7 @@ class GpuKernels:
     kv_page_multiple = BLOCK
     kv_layout = "vector8"
     row_tile = ROW_TILE
+    draws = True
 
     def __init__(self, profile: GpuProfile, arithmetic: str, shape: AttentionShape) -> None:
         self.profile, self.arithmetic, self.shape = profile, arithmetic, shape
@@ -296,6 +298,10 @@ class GpuKernels:
         threads = row_threads(self.profile, width)
         make = lambda: embedding.select_row(rows, width, threads)  # noqa: E731
         return self._call(rows, "select_row", make, [plain(x), row], out)
+
+    def draw(self, vocabulary: int, logits: Tensor, step: Any, state: Any) -> Tensor:
+        """Draw each row's token and make all ready for the next step; return the ring."""
+        return emit_draw(self.profile, self._launched, vocabulary, logits, step, state)
 
     def checked_linear(self, rows: Rows, x: Tensor, weight: Matrix, residual: Tensor) -> Tensor:
         """Run `linear` as a step does, prepared for a norm of some gain; return float32 rows."""

@@ -10,8 +10,8 @@ import numpy as np
 
 from ferrylm.errors import DeviceError, FerryError, MemoryLimitError
 from ferrylm.runtime.backends.base import Array, Step, Tensor
-from ferrylm.runtime.backends.gpu import DeviceMemory
 from ferrylm.runtime.cuda_checks import mode_problem
+from ferrylm.runtime.cuda_copies import CudaCopies
 from ferrylm.runtime.cuda_driver import probe_driver
 from ferrylm.runtime.cuda_graph import CudaGraph, CudaRuntime
 from ferrylm.runtime.cuda_libraries import load_tvm_cuda
@@ -31,7 +31,7 @@ def probe() -> GpuProbe:
     return GpuProbe(found.devices)
 
 
-class CudaBackend(DeviceMemory):
+class CudaBackend(CudaCopies):
     """One NVIDIA GPU.
 
     All work goes to one stream of its own, which keeps order with the default stream, so that
@@ -212,6 +212,7 @@ class CudaBackend(DeviceMemory):
         """
         with suppress(FerryError):
             self.synchronize()
+            self.close_outboxes()
             for graph in self._graphs:
                 graph.close()
             self.runtime.free_stream(self.stream)
@@ -258,11 +259,16 @@ class CudaStep:
 
     def run(self) -> Tensor:
         """Do it once; the result is valid until the next run. Raises DeviceError."""
-        if self._recorded is None:
-            self._recorded = self._backend.record(self._call)
+        self.prepare()
+        assert self._recorded is not None, "prepared"
         graph, result, _ = self._recorded
         graph.launch(self._backend.stream)
         return result
+
+    def prepare(self) -> None:
+        """Capture it, which makes the call three times, once without effect."""
+        if self._recorded is None:
+            self._recorded = self._backend.record(self._call)
 
 
 def typed_error(error: RuntimeError, name: str) -> FerryError:

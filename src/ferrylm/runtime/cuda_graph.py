@@ -11,7 +11,10 @@ from ferrylm.errors import DeviceError, MemoryLimitError
 # business, and a call of this thread that may not be captured is an error, not a lost kernel.
 _THREAD_LOCAL = 1
 _OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation
-_DEVICE_TO_HOST = 2  # cudaMemcpyDeviceToHost
+_NOT_READY = 600  # cudaErrorNotReady
+_NON_BLOCKING = 1  # cudaStreamNonBlocking
+# cudaMemcpyKind
+HOST_TO_DEVICE, _DEVICE_TO_HOST, DEVICE_TO_DEVICE = 1, 2, 3
 
 
 class CudaRuntime:
@@ -55,10 +58,10 @@ class CudaRuntime:
         self.call("cudaDeviceGetAttribute", ctypes.byref(value), which, index)
         return value.value
 
-    def new_stream(self) -> int:
-        """Return a stream that keeps order with the default stream."""
-        stream = ctypes.c_void_p()
-        self.call("cudaStreamCreateWithFlags", ctypes.byref(stream), 0)
+    def new_stream(self, *, alone: bool = False) -> int:
+        """Return a stream that keeps order with the default stream, unless it is to be `alone`."""
+        stream, flags = ctypes.c_void_p(), _NON_BLOCKING if alone else 0
+        self.call("cudaStreamCreateWithFlags", ctypes.byref(stream), flags)
         return stream.value or 0
 
     def synchronize(self, stream: int) -> None:
@@ -110,6 +113,29 @@ class CudaRuntime:
             "cudaMemcpyAsync", target, ctypes.c_void_p(source), size, _DEVICE_TO_HOST,
             ctypes.c_void_p(stream),
         )  # fmt: skip
+
+    def copy(self, target: int, source: int, size_bytes: int, kind: int, stream: int) -> None:
+        """Copy between addresses, of which one may be on the host, in the order of a stream."""
+        self.call(
+            "cudaMemcpyAsync", ctypes.c_void_p(target), ctypes.c_void_p(source),
+            ctypes.c_size_t(size_bytes), kind, ctypes.c_void_p(stream),
+        )  # fmt: skip
+
+    def wait_before(self, stream: int, event: Any) -> None:
+        """Let a stream wait for an event of another one before it goes on."""
+        self.call("cudaStreamWaitEvent", ctypes.c_void_p(stream), event, 0)
+
+    def wait_for(self, event: Any) -> None:
+        """Wait for an event."""
+        self.call("cudaEventSynchronize", event)
+
+    def is_over(self, event: Any) -> bool:
+        """Say whether an event has come about. Raises DeviceError."""
+        if self._library.cudaEventQuery(event) == _NOT_READY:
+            self._library.cudaGetLastError()
+            return False
+        self.call("cudaEventQuery", event)
+        return True
 
     def new_event(self) -> Any:
         """Return an event that notes the time."""

@@ -48,3 +48,8 @@ SETTINGS = len(Setting)
 REPORT = len(Report)
 SEEN, ANSWERED = 1, 2  # bits of `seen`
 REPEATS, SHIFTS = 1, 2  # bits of MARKS
+
+
+def slot_bytes(vocab_size: int) -> int:
+    """Return the memory of one slot."""
+    return 4 * (SETTINGS + UNIFORMS + 1 + 2 * vocab_size)

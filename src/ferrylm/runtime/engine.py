@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from ferrylm.errors import UsageError
+from ferrylm.runtime.ahead import Ahead, AheadStatistics
 from ferrylm.runtime.artifact import Artifact
 from ferrylm.runtime.backends import open_backend
-from ferrylm.runtime.backends.base import Backend, Step, Tensor
+from ferrylm.runtime.backends.base import Backend, DrawingBackend, Step, Tensor
+from ferrylm.runtime.draw_slots import AnswerDraws
+from ferrylm.runtime.draw_steps import new_ahead
 from ferrylm.runtime.engine_plan import EnginePlan, plan_engine
 from ferrylm.runtime.executable import Executable
 from ferrylm.runtime.kv_pages import PagePool, Sequence
@@ -25,6 +28,8 @@ from ferrylm.runtime.step_inputs import StepInputs
 
 TokenIds = npt.NDArray[np.int32]
 Logits = npt.NDArray[np.float32]
+Report = npt.NDArray[np.int32]
+Result = TypeVar("Result")
 
 
 def open_engine(
@@ -96,14 +101,45 @@ class Engine:
             plan.page_size, plan.context, plan.max_sequences, self._storage.clear_values
         )
         self._decode_steps: dict[tuple[int, int], _DecodeStep] = {}
+        self._ahead = self._new_ahead(plan) if library.draws else None
 
     def open_sequence(self) -> Sequence:
         """Open an empty sequence. Raises UsageError when `max_batch` are open."""
         return self._pool.open_sequence()
 
+    @property
+    def draws(self) -> bool:
+        """Return whether the device draws tokens: `begin_drawing` and `next_reports` work."""
+        return self._ahead is not None
+
+    @property
+    def ahead_statistics(self) -> AheadStatistics | None:
+        """Return how host and device got on while the device drew; None where it does not."""
+        return None if self._ahead is None else self._ahead.statistics
+
     def close_sequence(self, sequence: Sequence) -> None:
         """Free the pages of a sequence; closing twice is harmless."""
+        self._leave([sequence])
         self._pool.close_sequence(sequence)
+
+    def begin_drawing(self, sequence: Sequence, draws: AnswerDraws) -> None:
+        """Let the device decode `draws.last_id` and draw on, ahead of `next_reports`.
+
+        That ends with `decode`, `prefill` or `close_sequence`, to which tokens that were not read
+        were never drawn. Raises UsageError, ContextOverflowError.
+        """
+        self._checked(np.array([draws.last_id]))
+        with self.backend.calling():
+            self._drawing_ahead().begin(sequence, draws)
+
+    def next_reports(self, sequences: list[Sequence]) -> list[Report]:
+        """Append one token to each sequence; return what the device says of the next one each.
+
+        int32 [REPORT] of draw_layout.py. Raises UsageError for a sequence that nothing is drawn
+        for, and the device's errors.
+        """
+        with self.backend.calling():
+            return self._run(lambda: self._drawing_ahead().next_reports(sequences))
 
     def prefill(self, sequence: Sequence, token_ids: TokenIds) -> Logits:
         """Append tokens; return float32 (vocab,), the logits after the last one.
@@ -147,6 +183,7 @@ class Engine:
             )
         for sequence in sequences:
             self._pool.check(sequence, 1)
+        self._leave(sequences)
         found = np.empty((len(ids), self.vocab_size), np.float32)
         most = self.library.decode_batches[-1]
         with self.backend.calling():
@@ -162,11 +199,40 @@ class Engine:
     def close(self) -> None:
         """Give the memory back; the engine is of no use afterwards."""
         # Recordings first: they hold on to the addresses of what goes after them.
-        for name in ("_decode_steps", "_chunk", "_rope", "_parameters", "_keys", "_values"):
+        for name in (
+            "_ahead",
+            "_decode_steps",
+            "_chunk",
+            "_rope",
+            "_parameters",
+            "_keys",
+            "_values",
+        ):
             self.__dict__.pop(name, None)
         for name in ("_pool", "_storage", "_prefill", "_score", "_decode", "_executable"):
             self.__dict__.pop(name, None)
         self.backend.close()
+
+    def _new_ahead(self, plan: EnginePlan) -> Ahead:
+        tensors = [*self._rope, self._keys, self._values]
+        with self.backend.calling():
+            return new_ahead(
+                cast(DrawingBackend, self.backend), self._executable, plan, self.vocab_size,
+                self._pool, tensors, self._parameters,
+            )  # fmt: skip
+
+    def _drawing_ahead(self) -> Ahead:
+        if self._ahead is None:
+            raise UsageError(
+                f"a library for {self.library.target} without kernels that draw tokens",
+                wanted="one with them",
+                fix="compile the model again, or draw on the host",
+            )
+        return self._ahead
+
+    def _leave(self, sequences: list[Sequence]) -> None:
+        for sequence in sequences if self._ahead is not None else ():
+            self._drawing_ahead().leave(sequence)
 
     def _decode_bucket(self, sequences: list[Sequence], ids: TokenIds) -> Logits:
         batch = next(b for b in self.library.decode_batches if b >= len(ids))
@@ -188,6 +254,7 @@ class Engine:
 
     def _chunks(self, sequence: Sequence, token_ids: TokenIds) -> list[TokenIds]:
         ids = self._checked(token_ids)
+        self._leave([sequence])
         self._pool.reserve(sequence, len(ids))
         size = self.library.prefill_chunk
         return [ids[start : start + size] for start in range(0, len(ids), size)]
@@ -206,7 +273,7 @@ class Engine:
         sequence.length += len(chunk)
         return logits
 
-    def _run(self, call: Callable[[], Tensor]) -> Tensor:
+    def _run(self, call: Callable[[], Result]) -> Result:
         try:
             return call()
         except (TypeError, ValueError) as error:

@@ -12,6 +12,7 @@ from ferrylm.errors import MemoryLimitError, UsageError
 from ferrylm.runtime.cpu_features import HostCpu
 from ferrylm.runtime.device_tensors import array_bytes
 from ferrylm.runtime.devices import GpuDevice
+from ferrylm.runtime.draw_layout import slot_bytes
 from ferrylm.runtime.kv_pages import page_count
 from ferrylm.runtime.manifest import Library, Manifest
 from ferrylm.runtime.page_storage import storage_bytes
@@ -68,6 +69,8 @@ def plan_engine(
         "kv": storage_bytes(manifest.model, library, pages, page),
         "workspace": library.workspace_bytes,
     }
+    if library.draws:
+        memory["draws"] = max_sequences * slot_bytes(manifest.model.vocab_size)
     _check_memory(manifest, memory, selection.device)
     if selection.device is not None:
         one_layer = storage_bytes(manifest.model, library, pages, page)

@@ -8,11 +8,11 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from ferrylm.runtime.sampler import Sampler, TokenLogprob
+from ferrylm.runtime.answer_tokens import AnswerTokens
+from ferrylm.runtime.draw_slots import AnswerDraws
+from ferrylm.runtime.sampler import Draw, Sampler, TokenLogprob
 from ferrylm.runtime.sampling_options import SamplingSettings
-from ferrylm.runtime.stepper import Logits, Stepper
+from ferrylm.runtime.stepper import Logits, Report, Stepper
 from ferrylm.runtime.stop_strings import StopFinder
 from ferrylm.runtime.tokenizer import Tokenizer
 
@@ -104,7 +104,17 @@ class Answer:
 
     def accept(self, logits: Logits) -> Chunk:
         """Draw one token from float32 [vocab_size] logits. Raises NumericError."""
-        draw = self._sampler.draw(logits)
+        return self._take(self._sampler.draw(logits))
+
+    def accept_report(self, report: Report) -> Chunk:
+        """Take a token that a device drew. Raises NumericError."""
+        return self._take(self._sampler.accept(report))
+
+    def on_device(self) -> AnswerDraws | None:
+        """Return how a device is to draw the rest of the answer; None where the host must."""
+        return self._sampler.on_device(self.last_id, self.request.max_tokens - self._count)
+
+    def _take(self, draw: Draw) -> Chunk:
         self.last_id = draw.token_id
         self._count += 1
         reports = None
@@ -209,25 +219,16 @@ class TextStream(Iterator[Chunk]):
         self.close()
 
 
-def _prefill(stepper: Stepper[Any], sequence: Any, answer: Answer) -> Chunk:
-    prompt = np.array(answer.request.prompt_ids, dtype=np.int32)
-    began = time.perf_counter()
-    logits = stepper.prefill(sequence, prompt)
-    answer.prefilled(time.perf_counter() - began)
-    return answer.accept(logits)
-
-
 def _steps(stepper: Stepper[Any], answer: Answer) -> Generator[Chunk, None, None]:
-    sequence = stepper.open_sequence()
+    tokens = AnswerTokens(stepper)
     try:
-        chunk = _prefill(stepper, sequence, answer)
+        chunk = tokens.open(answer)
         yield chunk
         while chunk.finish_reason is None:
-            last = np.array([answer.last_id], dtype=np.int32)
-            chunk = answer.accept(stepper.decode([sequence], last)[0])
+            [(_, chunk)] = tokens.advance()
             yield chunk
     finally:
-        stepper.close_sequence(sequence)
+        tokens.close_all()
 
 
 def run_batch(stepper: Stepper[Any], answers: Sequence[Answer]) -> list[Generation]:
@@ -236,25 +237,19 @@ def run_batch(stepper: Stepper[Any], answers: Sequence[Answer]) -> list[Generati
     Raises the first error of any of them, after freeing all sequences.
     """
     waiting = deque(answers)
-    active: dict[Answer, Any] = {}
+    tokens = AnswerTokens(stepper)
 
-    def release_if_done(answer: Answer, chunk: Chunk) -> None:
+    def close_if_done(answer: Answer, chunk: Chunk) -> None:
         if chunk.finish_reason is not None:
-            stepper.close_sequence(active.pop(answer))
+            tokens.close(answer)
 
     try:
-        while waiting or active:
-            while waiting and len(active) < stepper.max_batch:
+        while waiting or tokens.sequences:
+            while waiting and len(tokens.sequences) < stepper.max_batch:
                 answer = waiting.popleft()
-                active[answer] = stepper.open_sequence()
-                release_if_done(answer, _prefill(stepper, active[answer], answer))
-            running = list(active)
-            if running:
-                last = np.array([answer.last_id for answer in running], dtype=np.int32)
-                logits = stepper.decode([active[answer] for answer in running], last)
-                for answer, row in zip(running, logits, strict=True):
-                    release_if_done(answer, answer.accept(row))
+                close_if_done(answer, tokens.open(answer))
+            for answer, chunk in tokens.advance():
+                close_if_done(answer, chunk)
     finally:
-        for sequence in active.values():
-            stepper.close_sequence(sequence)
+        tokens.close_all()
     return [answer.generation() for answer in answers]

@@ -73,6 +73,12 @@ class PagePool:
         while len(sequence.pages) * self.page_size < sequence.length + tokens:
             sequence.pages.append(self._take())
 
+    def give_back_unused(self, sequence: Sequence) -> None:
+        """Take back the pages that were reserved beyond the sequence's tokens."""
+        needed = -(-sequence.length // self.page_size)
+        self._free.extend(reversed(sequence.pages[needed:]))
+        del sequence.pages[needed:]
+
     def close_sequence(self, sequence: Sequence) -> None:
         """Take the pages back; closing twice is harmless."""
         if not sequence.open:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 FORMAT_NAME = "ferrylm-artifact"
 FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
+LATER = {"later": True}  # marks a field that older artifacts lack; left out at its default
 KINDS = ("cpu", "vulkan", "cuda", "rocm")  # of devices
 
 
@@ -183,6 +184,8 @@ class Library:
     kv_layout: str  # see kv_layout.py
     kv_page_multiple: int  # the page size must be a multiple of this many tokens
     workspace_bytes: int  # activations at the largest step
+    # whether it has generate_B beside each decode_B, which draws tokens (draw_layout.py)
+    draws: bool = field(default=False, metadata=LATER)
 
 
 @dataclass(frozen=True)

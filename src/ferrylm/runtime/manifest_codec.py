@@ -56,6 +56,7 @@ def encode(kind: Any, value: Any, where: str) -> JsonValue:
         return {
             name: encode(hint, getattr(value, name), f"{where}.{name}".lstrip("."))
             for name, hint in _fields(typing.cast(type, kind))
+            if not _is_left_out(typing.cast(type, kind), name, getattr(value, name))
         }
     # A whole number is a fine value of a float field in Python, but has another JSON text.
     scalar = float(value) if kind is float and type(value) is int else value
@@ -72,8 +73,8 @@ def encode_key(key: object, where: str) -> str:
 def decode(kind: Any, value: JsonValue, where: str) -> Any:
     """Turn JSON into a value of the annotated type `kind`.
 
-    Every field must be there and no other; no type stands in for another (true is no integer,
-    1 is no float). Raises ArtifactError naming the field.
+    Every field must be there, but for those that came later, and no other; no type stands in for
+    another (true is no integer, 1 is no float). Raises ArtifactError naming the field.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
@@ -103,6 +104,8 @@ def _decode_dataclass(kind: type, value: JsonValue, where: str) -> Any:
     decoded = {}
     for name, hint in fields.items():
         path = f"{where}.{name}".lstrip(".")
+        if name not in value and name in _later_fields(kind):
+            continue
         if name not in value:
             refuse(path, "missing", "every field of this version")
         decoded[name] = decode(hint, value[name], path)
@@ -113,6 +116,21 @@ def _decode_dataclass(kind: type, value: JsonValue, where: str) -> Any:
 def _fields(kind: type) -> tuple[tuple[str, Any], ...]:
     hints = typing.get_type_hints(kind)
     return tuple((field.name, hints[field.name]) for field in dataclasses.fields(kind))
+
+
+@lru_cache(maxsize=64)
+def _later_fields(kind: type) -> dict[str, Any]:
+    """Return the fields that came after the format's first version, with their defaults."""
+    return {
+        field.name: field.default
+        for field in dataclasses.fields(kind)
+        if field.metadata.get("later")
+    }
+
+
+def _is_left_out(kind: type, name: str, value: object) -> bool:
+    later = _later_fields(kind)
+    return name in later and value == later[name]
 
 
 def _optional(arguments: tuple[Any, ...]) -> Any:

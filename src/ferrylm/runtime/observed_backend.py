@@ -74,3 +74,8 @@ class _EitherStep:
     def run(self) -> Tensor:
         """Do it once."""
         return self._call() if self._observed.is_direct else self._recorded.run()
+
+    def prepare(self) -> None:
+        """Record it, unless steps are made directly."""
+        if not self._observed.is_direct:
+            self._recorded.prepare()

@@ -86,4 +86,5 @@ class Penalties:
         """Return float32 [vocab]: what is added to each logit, in memory of its own."""
         if not self.shifts:
             return np.zeros(self._vocab_size, np.float32)
-        return self._offsets.copy()
+        offsets: Logits = self._offsets.copy()
+        return offsets

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ferrylm.errors import NumericError
-from ferrylm.runtime.draw_settings import LOWEST_TEMPERATURE
+from ferrylm.runtime.draw_settings import LOWEST_TEMPERATURE, settings_row
+from ferrylm.runtime.draw_slots import AnswerDraws
 from ferrylm.runtime.likeliest import fewest_with_mass, likeliest, smallest_count
 from ferrylm.runtime.penalties import Penalties
 from ferrylm.runtime.sampling_options import SamplingSettings
@@ -74,6 +75,32 @@ class Sampler:
             return Draw(token_id, None, ())
         return self._with_logprobs(token_id, logits)
 
+    def on_device(self, last_id: int, most: int) -> AnswerDraws | None:
+        """Return how a device is to draw up to `most` more tokens; None if it cannot.
+
+        It cannot report log-probabilities. From then on tokens come by `accept`.
+        """
+        if self._settings.logprobs or most < 1:
+            return None
+        penalties = self._penalties
+        changes = penalties.repeats or penalties.shifts
+        return AnswerDraws(
+            last_id=last_id,
+            most=most,
+            settings=settings_row(self._settings, penalties),
+            random=self._random,
+            seen=penalties.seen() if changes else None,
+            offsets=penalties.offsets() if penalties.shifts else None,
+        )
+
+    def accept(self, report: npt.NDArray[np.int32]) -> Draw:
+        """Return the token of a device's report (draw_layout.py). Raises NumericError."""
+        token_id, bad_count, first_bad, bits = report.tolist()
+        if bad_count:
+            value = np.array([bits], np.int32).view(np.float32)[0]
+            raise self._not_finite(first_bad, float(value), bad_count)
+        return Draw(token_id, None, ())
+
     def _check(self, logits: Logits) -> None:
         if logits.shape != (self._vocab_size,):
             raise NumericError(
@@ -84,12 +111,15 @@ class Sampler:
         finite = np.isfinite(logits)
         if not finite.all():
             bad = int(np.argmin(finite))
-            raise NumericError(
-                f"the model's logit of token {bad} is {logits[bad]} "
-                f"({int(np.count_nonzero(~finite))} of {self._vocab_size} are not finite)",
-                wanted="finite logits",
-                fix="run ferry verify on the artifact; the sequence was ended",
-            )
+            raise self._not_finite(bad, float(logits[bad]), int(np.count_nonzero(~finite)))
+
+    def _not_finite(self, bad: int, value: float, count: int) -> NumericError:
+        return NumericError(
+            f"the model's logit of token {bad} is {value} "
+            f"({count} of {self._vocab_size} are not finite)",
+            wanted="finite logits",
+            fix="run ferry verify on the artifact; the sequence was ended",
+        )
 
     def _with_logprobs(self, token_id: int, logits: Logits) -> Draw:
         wide = logits.astype(np.float64)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from ferrylm.runtime.draw_slots import AnswerDraws
+
 TokenIds = npt.NDArray[np.int32]
 Logits = npt.NDArray[np.float32]
+Report = npt.NDArray[np.int32]
 
 
 class Sequence(Protocol):
@@ -51,6 +54,27 @@ class Stepper(Protocol[S]):
         """Free what the sequence holds; closing twice is harmless."""
 
 
+class DrawingStepper(Stepper[S], Protocol[S]):
+    """A stepper whose device draws tokens itself, some steps ahead of who reads them."""
+
+    @property
+    def draws(self) -> bool:
+        """Return whether it does: another library of the same model may not."""
+
+    def begin_drawing(self, sequence: S, draws: AnswerDraws) -> None:
+        """Decode the last token and draw on, until `decode`, `prefill` or `close_sequence`."""
+
+    def next_reports(self, sequences: list[S]) -> list[Report]:
+        """Append a token to each sequence; return int32 [REPORT] of the next one of each."""
+
+
+def draws_itself(stepper: Stepper[S]) -> DrawingStepper[S] | None:
+    """Return a stepper as one whose device draws tokens, if it does."""
+    if getattr(stepper, "draws", False):
+        return cast("DrawingStepper[S]", stepper)
+    return None
+
+
 class SerialStepper(Generic[S]):
     """A stepper that many threads may call: one call at a time reaches the engine."""
 
@@ -60,6 +84,8 @@ class SerialStepper(Generic[S]):
         self.context_length = stepper.context_length
         self.vocab_size = stepper.vocab_size
         self.max_batch = stepper.max_batch
+        self._drawing = draws_itself(stepper)
+        self.draws = self._drawing is not None
 
     def open_sequence(self) -> S:
         """Open an empty sequence."""
@@ -80,3 +106,15 @@ class SerialStepper(Generic[S]):
         """Free what the sequence holds."""
         with self._lock:
             self._stepper.close_sequence(sequence)
+
+    def begin_drawing(self, sequence: S, draws: AnswerDraws) -> None:
+        """Let the device draw a sequence's tokens."""
+        assert self._drawing is not None, "see draws"
+        with self._lock:
+            self._drawing.begin_drawing(sequence, draws)
+
+    def next_reports(self, sequences: list[S]) -> list[Report]:
+        """Return the report of the next token of each sequence."""
+        assert self._drawing is not None, "see draws"
+        with self._lock:
+            return self._drawing.next_reports(sequences)

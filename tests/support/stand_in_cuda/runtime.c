@@ -157,6 +157,7 @@ int cudaGraphLaunch(void* executable, void* stream) {
 int cudaEventCreate(void** event) { *event = malloc(1); return SUCCESS; }
 int cudaEventDestroy(void* event) { free(event); return SUCCESS; }
 int cudaEventRecord(void* event, void* stream) { (void)stream; return event == NULL ? fail(INVALID) : SUCCESS; }
+int cudaEventQuery(void* event) { return event == NULL ? fail(INVALID) : SUCCESS; }
 int cudaEventSynchronize(void* event) { return event == NULL ? fail(INVALID) : SUCCESS; }
 int cudaEventElapsedTime(float* milliseconds, void* start, void* end) {
   (void)start, (void)end;

@@ -48,6 +48,9 @@ class Step(Protocol):
     def run(self) -> Tensor:
         """Do it once; the result is valid until the next run."""
 
+    def prepare(self) -> None:
+        """Record it now, if it is to be recorded, by making the call as often as that takes."""
+
 
 class Backend(Protocol):
     """One device."""
@@ -107,3 +110,31 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Let go of everything; tensors must not be used any more."""
+
+
+class Outbox(Protocol):
+    """int32 (entries, size): the device writes them one after the other, round and round."""
+
+    tensor: Tensor  # on the device
+
+    def post(self, entry: int) -> None:
+        """Say that all work so far has written this entry; return at once."""
+
+    def is_there(self, entry: int) -> bool:
+        """Say whether an entry that was posted is known to be written."""
+
+    def take(self, entry: int) -> Array:
+        """Wait for an entry that was posted; return int32 (size,), the caller's own."""
+
+
+class DrawingBackend(Backend, Protocol):
+    """A device that draws tokens itself, steps ahead of the host; nothing here waits for it."""
+
+    def write(self, tensor: Tensor, start: int, array: Array) -> None:
+        """Set numbers from `start` on, in order with the kernels before and after."""
+
+    def copy(self, source: Tensor, first: int, target: Tensor, start: int, count: int) -> None:
+        """Copy numbers within the device, in order with the kernels before and after."""
+
+    def outbox(self, entries: int, size: int) -> Outbox:
+        """Return numbers that the host reads while the device goes on."""

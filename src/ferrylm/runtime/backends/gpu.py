@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ferrylm.runtime.backends.base import Array, ReadBytes, Tensor
+from ferrylm.runtime.backends.base import Array, Outbox, ReadBytes, Tensor
 from ferrylm.runtime.device_tensors import aligned, aligned_zeros, array_bytes, as_tensor
+from ferrylm.runtime.outbox import WaitingOutbox
 
 # Uploads go in pieces of this size; larger ones are no faster and take more memory.
 PIECE_BYTES = 16 << 20
@@ -89,6 +90,19 @@ class DeviceMemory:
         self.synchronize()
         array: Array = content.view(dtype).reshape(shape)
         return array
+
+    def write(self, tensor: Tensor, start: int, array: Array) -> None:
+        """Set numbers from `start` on; the driver has taken them when this returns."""
+        part = tensor._create_view(array.shape, str(array.dtype), start * array.itemsize)
+        self._copy(as_tensor(aligned(array)), part)
+
+    def copy(self, source: Tensor, first: int, target: Tensor, start: int, count: int) -> None:
+        """Copy numbers of 4 bytes within the device."""
+        self._copy(byte_view(source, 4 * first, 4 * count), byte_view(target, 4 * start, 4 * count))
+
+    def outbox(self, entries: int, size: int) -> Outbox:
+        """Return numbers that the host reads."""
+        return WaitingOutbox(self, entries, size)
 
     def synchronize(self) -> None:
         """Wait for all copies and kernels."""

@@ -25,6 +25,9 @@ class DirectStep:
         """Make the call."""
         return self._call()
 
+    def prepare(self) -> None:
+        """Do nothing: there is nothing to be recorded."""
+
 
 class RecordedStep:
     """A step that the device keeps at its first run and replays after.
@@ -43,6 +46,11 @@ class RecordedStep:
         else:
             self._replay(self._recorded[0])
         return self._recorded[1]
+
+    def prepare(self) -> None:
+        """Record the call, which runs it, unless that was done."""
+        if self._recorded is None:
+            self._recorded = self._record(self._call)
 
 
 def repeated_step(call: Callable[[], Tensor], record: Record, replay: Replay) -> Step:

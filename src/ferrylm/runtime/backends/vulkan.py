@@ -8,12 +8,13 @@ from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from ferrylm.runtime import vulkan_backend
-from ferrylm.runtime.backends.base import Step, Tensor
+from ferrylm.runtime.backends.base import Outbox, Step, Tensor
 from ferrylm.runtime.backends.gpu import DeviceMemory
 from ferrylm.runtime.backends.steps import repeated_step
 from ferrylm.runtime.backends.vulkan_report import device_of, probe_of
 from ferrylm.runtime.devices import GpuDevice, GpuProbe
 from ferrylm.runtime.tvm_runtime import prefer_runtime_only
+from ferrylm.runtime.vulkan_outbox import VulkanOutbox
 
 
 def probe() -> GpuProbe:
@@ -65,6 +66,10 @@ class VulkanBackend(DeviceMemory):
             vulkan_backend.call("record_cancel", self._index)
             raise
         return vulkan_backend.call("record_end", self._index), result
+
+    def outbox(self, entries: int, size: int) -> Outbox:
+        """Return numbers that the host reads while the device goes on."""
+        return VulkanOutbox(self._index, entries, size)
 
     def calling(self) -> AbstractContextManager[object]:
         """Make the device's errors typed."""
