@@ -29,7 +29,7 @@ def run(
     ("body", "message"),
     [
         (
-            "if (threadIdx.x < 16) { x[threadIdx.x] = __shfl_xor_sync(~0u, x[0], 1); }",
+            "if (threadIdx.x % 32 < 16) { x[threadIdx.x] = __shfl_xor_sync(~0u, x[0], 1); }",
             "deadlock: threads 0 to 15 wait in __shfl_xor_sync, threads 16 to 31 ended, "
             "threads 32 to 47 wait in",
         ),
@@ -49,9 +49,6 @@ def run(
     ],
 )
 def test_an_error_names_the_operation_and_the_thread(body: str, message: str) -> None:
-    body = body.replace("__shared__", "  __shared__")
-    if "threads 32 to 47" in message:
-        body = body.replace("threadIdx.x < 16", "threadIdx.x % 32 < 16")
     with pytest.raises(EmulationError, match=r"f: thread \d+ of workgroup \(0, 0, 0\): ") as error:
         run(body, WORKGROUP)
     assert message in str(error.value)
@@ -91,11 +88,12 @@ def test_a_grid_that_no_chip_takes_is_an_error(grid: tuple[int, int, int]) -> No
 
 
 def test_private_memory_that_nobody_wrote_is_garbage() -> None:
-    assert (np.abs(run("float y[4]; x[threadIdx.x] = y[threadIdx.x % 4];")[:32]) > 1e30).all()
+    found = run("float y[4]; x[threadIdx.x] = y[threadIdx.x % 4];")[:32]
+    assert not (np.abs(found) < 1e30).any()  # or it is no number
 
 
 def test_shared_memory_that_nobody_wrote_is_not_a_number() -> None:
-    body = """  __shared__ float s[32];
+    body = """__shared__ float s[32];
     if (threadIdx.x > 0) s[threadIdx.x] = 1;
     x[threadIdx.x] = s[threadIdx.x];"""
     found = run(body)
@@ -104,13 +102,13 @@ def test_shared_memory_that_nobody_wrote_is_not_a_number() -> None:
 
 
 def test_workgroups_do_not_see_each_others_shared_memory() -> None:
-    body = "  __shared__ float s[1];\nx[blockIdx.x] = s[0];\ns[0] = 1;"
+    body = "__shared__ float s[1];\nx[blockIdx.x] = s[0];\ns[0] = 1;"
     assert np.isnan(run(body, Launch(grid=(8, 1, 1), workgroup=(1, 1, 1)))[:8]).all()
 
 
 @pytest.mark.parametrize("barrier", ["", "__syncthreads();"])
 def test_a_missing_barrier_shows_in_one_of_the_two_orders(barrier: str) -> None:
-    body = """  __shared__ float s[64];
+    body = """__shared__ float s[64];
     s[threadIdx.x] = x[threadIdx.x];
     BARRIER
     x[threadIdx.x] = s[(threadIdx.x + 1) % 64];""".replace("BARRIER", barrier)
@@ -131,7 +129,7 @@ template <int N> static void wait() { asm volatile("cp.async.wait_group %0;" : :
 
 @pytest.mark.parametrize("waited", [0, 1])
 def test_a_copy_that_is_not_waited_for_has_not_come(waited: int) -> None:
-    body = """  __shared__ alignas(16) float s[32];
+    body = """__shared__ alignas(16) float s[32];
     if (threadIdx.x < 8) copy(s + 4 * threadIdx.x, x + 32 + 4 * threadIdx.x);
     commit();
     wait<WAITED>();
@@ -145,7 +143,7 @@ def test_a_copy_that_is_not_waited_for_has_not_come(waited: int) -> None:
 
 
 def test_a_copy_that_is_begun_too_early_shows_where_threads_run_backward() -> None:
-    body = """  __shared__ alignas(16) float s[32];
+    body = """__shared__ alignas(16) float s[32];
     s[threadIdx.x] = 1;
     __syncwarp();
     if (threadIdx.x == 31) copy(s, x + 32);

@@ -57,7 +57,7 @@ class CaughtSignals {
  private:
   static constexpr int kSignals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
   static constexpr unsigned kCount = 4;
-  alignas(16) static unsigned char stack_[64 << 10];
+  static unsigned char stack_[64 << 10];
   struct sigaction former_[kCount];
   stack_t former_stack_;
 };
@@ -67,6 +67,7 @@ unsigned char CaughtSignals::stack_[64 << 10];
 bool run_workgroup(bool backward, const Call& call) {
   reset_meetings();
   forget_copies();
+  forget_bulk_copies();
   spoil_shared();
   if (!fibers().run(blockDim, backward, call_kernel, &call)) return false;
   const char* problem = !shared_end_is_whole()       ? "written beyond the end of shared memory"
@@ -107,7 +108,7 @@ extern "C" const char* emulator_launch(void (*kernel)(const uint64_t*), const ui
   gridDim = {sizes[0], sizes[1], sizes[2]};
   blockDim = {sizes[3], sizes[4], sizes[5]};
   const uint64_t threads = uint64_t{blockDim.x} * blockDim.y * blockDim.z;
-  if (threads == 0 || threads > kMostThreads) return "a workgroup of more than 1024 threads, or none";
+  if (threads == 0 || threads > kMostThreads) return "a workgroup of 0 or over 1024 threads";
   // CUDA C++ Programming Guide, "Technical Specifications".
   if (gridDim.x == 0 || gridDim.y == 0 || gridDim.z == 0) return "a grid without workgroups";
   if (gridDim.x > 0x7FFFFFFF || gridDim.y > 65535 || gridDim.z > 65535) return "a grid too large";

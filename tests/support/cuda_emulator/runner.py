@@ -8,14 +8,15 @@
 
 `run` is that of tests/schedules/gpu/vulkan_runner.py, so that both can run one table. Inputs are
 copied, so a kernel that updates an argument in place is `run_in_place`, or is called with
-`DeviceArray`s, whose `array` is what it left. Kernels are lowered by our
-pipeline, compiled by the host's C++ compiler against include/, and run thread by thread:
-workgroup.h says how. What is an error (EmulationError):
+`DeviceArray`s, whose `array` is what it left. Kernels are lowered by our pipeline, compiled by the
+host's C++ compiler (CXX, c++ or g++) against include/, and run thread by thread: workgroup.h says
+how. What is an error (EmulationError):
 
 - an operation of a warp or a workgroup that not all of its threads reach, or in different order
 - a thread that waits for ever
 - reads and writes outside of an array; vectors at addresses that are no multiple of their size
 - a private array that is read beyond its end
+- more shared memory or a larger grid than the chip has
 
 Shared memory starts as NaN, private memory as garbage, and `cp.async` copies when it is waited for,
 so what nobody wrote or waited for shows in results. `run(..., backward=True)` runs the threads in

@@ -37,7 +37,7 @@ unsigned char* dynamic_shared() { return memory + dynamic_start; }
 
 uint32_t shared_address(const void* pointer) {
   const auto* at = static_cast<const unsigned char*>(pointer);
-  if (at < memory || at >= memory + end) fail("an address outside of shared memory where it must be inside");
+  if (at < memory || at >= memory + end) fail("an address that is not one of shared memory");
   return static_cast<uint32_t>(at - memory);
 }
 

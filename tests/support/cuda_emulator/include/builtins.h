@@ -172,7 +172,8 @@ template <class T> T argument(uint64_t bits) {
 }
 
 template <class... Parameters, std::size_t... places>
-void call(void (*kernel)(Parameters...), const uint64_t* arguments, std::index_sequence<places...>) {
+void call(void (*kernel)(Parameters...), const uint64_t* arguments,
+          std::index_sequence<places...>) {
   kernel(argument<Parameters>(arguments[places])...);
 }
 

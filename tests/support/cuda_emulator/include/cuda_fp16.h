@@ -14,7 +14,8 @@ inline double half_to_double(uint16_t bits) {
   if (exponent == 31) {
     value = fraction == 0 ? HUGE_VAL : NAN;
   } else {
-    value = std::ldexp(exponent == 0 ? fraction : fraction + 1024, (exponent == 0 ? 1 : exponent) - 25);
+    const bool normal = exponent > 0;
+    value = std::ldexp(normal ? fraction + 1024 : fraction, (normal ? exponent : 1) - 25);
   }
   return bits & 0x8000 ? -value : value;
 }
@@ -31,12 +32,26 @@ inline uint16_t double_to_half(double value) {
   return static_cast<uint16_t>(sign | ((static_cast<unsigned>(exponent + 14) << 10) + units));
 }
 
-#ifdef __F16C__
-inline float half_to_float(uint16_t bits) { return __builtin_ia32_vcvtph2ps(
-    (short __attribute__((vector_size(16)))){static_cast<short>(bits)})[0]; }
+#ifdef __clang__
+inline float half_to_float(uint16_t bits) {
+  _Float16 value;
+  std::memcpy(&value, &bits, sizeof value);
+  return static_cast<float>(value);
+}
 inline uint16_t float_to_half(float value) {
-  return static_cast<uint16_t>(__builtin_ia32_vcvtps2ph(
-      (float __attribute__((vector_size(16)))){value}, 0)[0]);
+  const auto rounded = static_cast<_Float16>(value);
+  uint16_t bits;
+  std::memcpy(&bits, &rounded, sizeof bits);
+  return bits;
+}
+#elif defined(__F16C__)
+inline float half_to_float(uint16_t bits) {
+  using Halves = short __attribute__((vector_size(16)));
+  return __builtin_ia32_vcvtph2ps(Halves{static_cast<short>(bits)})[0];
+}
+inline uint16_t float_to_half(float value) {
+  using Floats = float __attribute__((vector_size(16)));
+  return static_cast<uint16_t>(__builtin_ia32_vcvtps2ph(Floats{value}, 0)[0]);
 }
 #else
 inline float half_to_float(uint16_t bits) { return static_cast<float>(half_to_double(bits)); }
@@ -92,8 +107,8 @@ inline __half __hsub(__half a, __half b) { return a - b; }
 inline __half __hmul(__half a, __half b) { return a * b; }
 inline __half __hdiv(__half a, __half b) { return a / b; }
 inline __half __hneg(__half a) { return -a; }
-// A product has 22 bits, none below 2^-48: where a double cannot hold the sum, the product is so far
-// below c that c is the result.
+// A product has 22 bits, none below 2^-48: where a double cannot hold the sum, the product is so
+// far below c that c is the result.
 inline __half __hfma(__half a, __half b, __half c) {
   return double(float(a)) * double(float(b)) + double(float(c));
 }
@@ -101,8 +116,12 @@ inline __half __hfma(__half a, __half b, __half c) {
 inline __half __hmax(__half a, __half b) { return std::fmax(float(a), float(b)); }
 inline __half __hmin(__half a, __half b) { return std::fmin(float(a), float(b)); }
 inline bool __hisnan(__half a) { return std::isnan(float(a)); }
-inline __half __short_as_half(short a) { __half h; std::memcpy(&h, &a, sizeof h); return h; }
-inline __half __ushort_as_half(unsigned short a) { __half h; h.bits = a; return h; }
+inline __half __ushort_as_half(unsigned short a) {
+  __half found;
+  found.bits = a;
+  return found;
+}
+inline __half __short_as_half(short a) { return __ushort_as_half(a); }
 inline unsigned short __half_as_ushort(__half a) { return a.bits; }
 
 inline __half hexp(__half a) { return std::exp(double(float(a))); }

@@ -70,6 +70,7 @@ class Fibers {
 Fibers& fibers();
 void reset_meetings();
 void forget_copies();
+void forget_bulk_copies();
 bool bulk_copies_are_done();
 
 }  // namespace emulator

@@ -20,7 +20,7 @@ void multiply(const char* name, Registers<C, c_count> d, Registers<uint32_t, a_c
     Values<uint32_t, b_count> b;
     Values<C, c_count> c;
   };
-  const auto compute = [name](const Operands* const* in, Values<C, c_count>* const* out,
+  const auto compute = [=](const Operands* const* in, Values<C, c_count>* const* out,
                               unsigned count) {
     if (count != kLanes) fail("%s in a warp of %u threads", name, count);
     Sum left[rows][depth], right[depth][8];

@@ -37,12 +37,14 @@ void wgmma_mma_async_sync_aligned_m64nNk16_f32_f16_f16(Registers<float, count> d
     Values<float, count> c;
     uint64_t descriptor;
   };
-  const auto compute = [add](const Operands* const* in, Values<float, count>* const* out,
+  const auto compute = [=](const Operands* const* in, Values<float, count>* const* out,
                              unsigned threads) {
     if (threads != 4 * kLanes) fail("wgmma among %u threads", threads);
     const MatrixInShared b(in[0]->descriptor);
     static float right[columns][depth];
-    for (unsigned i = 0; i < columns * depth; ++i) right[i / depth][i % depth] = b(i / depth, i % depth);
+    for (unsigned column = 0; column < columns; ++column) {
+      for (unsigned k = 0; k < depth; ++k) right[column][k] = b(column, k);
+    }
     for (unsigned warp = 0; warp < 4; ++warp) {
       const Operands* const* lanes = in + warp * kLanes;
       float left[16][depth];

@@ -49,8 +49,8 @@ uint32_t shared_address(const void* pointer);
 unsigned char* shared_pointer(uint32_t address);
 
 // Copies behind the back (PTX ISA, cp.async): done as late as the rules allow, when a thread waits
-// for them, so that a wait that is missing shows; at once where threads run backward, so that a copy
-// that comes too early shows.
+// for them, so that a wait that is missing shows; at once where threads run backward, so that a
+// copy that comes too early shows.
 void copy_async(void* to, const void* from, unsigned bytes, unsigned zeros);
 void copy_async_commit();
 void copy_async_wait(unsigned groups);
@@ -75,7 +75,9 @@ void together(Scope scope, const char* name, const Input& input, Output& output,
   meet(scope, name, &input, &output, run, &compute);
 }
 
-inline void meet(Scope scope, const char* name) { meet(scope, name, nullptr, nullptr, nullptr, nullptr); }
+inline void meet(Scope scope, const char* name) {
+  meet(scope, name, nullptr, nullptr, nullptr, nullptr);
+}
 
 }  // namespace emulator
 
