@@ -1,11 +1,14 @@
 """Measure how far an artifact's logits lie from the float64 reference and from its source model.
 
 usage: python scripts/measure_loss.py ARTIFACT [--source MODEL] [--texts FILE] [--json]
+           [--device DEVICE] [--decode N] [--tokens N] [--store FILE | --stored FILE]
 
 Two errors are kept apart. The implementation error compares the engine with the reference on the
-artifact's own weights, and its gate decides the exit status. The loss compares with the weights
-of the source; its gates are meant for models of a billion parameters and more, and only inform.
-docs/correctness.md explains the figures.
+artifact's own weights, and its gate decides the exit status: a text read as a prompt, and with
+--decode token by token, N texts at a time. The loss compares with the weights of the source; its
+gates are meant for models of a billion parameters and more, and only inform. --store writes the
+reference's logits and runs no engine; --stored takes them from there, on a machine with a GPU and
+without the compiler. docs/correctness.md explains the figures.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -27,15 +30,14 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ferrylm.compile.sources import open_source
-from ferrylm.errors import FerryError, UsageError
+from ferrylm.errors import FerryError
 from ferrylm.runtime.artifact import Artifact
 from ferrylm.runtime.engine import open_engine
 from ferrylm.runtime.manifest import Library
-from ferrylm.runtime.tokenizer import load_tokenizer
-from scripts.goldens_files import GOLDEN_FOLDER, read_texts
+from scripts.goldens_files import GOLDEN_FOLDER
+from scripts.loss_models import Logits, decode_texts, reference_model, source_model, token_ids
+from scripts.stored_logits import StoredTexts, read_stored, store
 from tests.loss_gates import LOSS_GATES
-from tests.model_weights import Weights, artifact_weights, source_weights
 from tests.numeric_gates import (
     GATES,
     Comparison,
@@ -47,16 +49,16 @@ from tests.numeric_gates import (
     join,
     token_losses,
 )
-from tests.reference import llama_logits
 
 # What is compared: key, (actual, reference), what it tells.
 COMPARISONS = {
     "implementation": ("engine", "stored", "engine against the reference, same weights"),
+    "decode": ("decode", "stored", "the same, token by token"),
     "int8 reference": ("int8", "stored", "what rounding activations to int8 costs by itself"),
     "quantization": ("stored", "source", "stored against source weights, both in float64"),
     "total": ("engine", "source", "engine against the reference on source weights"),
 }
-Logits = Callable[[np.ndarray], np.ndarray]
+IMPLEMENTATION = ("implementation", "decode")
 
 
 @dataclass
@@ -106,7 +108,7 @@ def rows_of(tally: Tally, gate: Gate, scheme: str) -> Iterator[Row]:
         else:
             measured = gate.summarize(joined)
             broken = gate.violations(measured)
-            if key == "implementation" and "int8 reference" in tally.comparisons:
+            if key in IMPLEMENTATION and "int8 reference" in tally.comparisons:
                 expected = gate.summarize(join(tally.comparisons["int8 reference"]))
                 broken += [line for line in [beyond_expected(measured, expected)] if line]
             yield Row(key, tells, ratio, measured, gate.name, broken)
@@ -123,50 +125,68 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     with ExitStack() as opened:
         artifact = opened.enter_context(Artifact.open(arguments.artifact))
         manifest = artifact.manifest
-        if manifest.weights.mode != "stored":
-            raise UsageError(
-                f"{manifest.name} has random weights",
-                wanted="an artifact with stored weights",
-                fix="compile a model that has weights",
-            )
-        engine = open_engine(artifact, device=arguments.device, target=arguments.target)
+        texts, models = _references(arguments, artifact)
+        most = max(len(ids) for ids in texts.ids)
+        engine = open_engine(
+            artifact,
+            device=arguments.device,
+            target=arguments.target,
+            context_length=most,
+            max_sequences=max(1, arguments.decode),
+        )
         opened.callback(engine.close)
         gate = GATES[arguments.gate] if arguments.gate else _gate_of(engine.library)
-        models: dict[str, Logits] = {"engine": engine.score}
-        stored = artifact_weights(artifact)
-        models["stored"] = lambda ids: llama_logits(manifest.model, stored, ids)
-        if engine.library.arithmetic == "int8":
-            models["int8"] = lambda ids: llama_logits(
-                manifest.model, stored, ids, int8_activations=True
-            )
-        if arguments.source is not None:
-            weights = _read_source(arguments.source, manifest.model)
-            models["source"] = lambda ids: llama_logits(manifest.model, weights, ids)
-        tokenizer = load_tokenizer(artifact)
+        models["engine"] = engine.score
+        if engine.library.arithmetic == "int8" and "stored" in models:
+            models["int8"] = reference_model(artifact, int8_activations=True)
+        decoded = decode_texts(engine, texts.ids, arguments.decode) if arguments.decode else []
         tally = Tally()
-        for text in read_texts(arguments.texts):
-            ids = np.array(tokenizer.encode(text), np.int32)[: manifest.model.context_length]
-            tally.add({name: model(ids) for name, model in models.items()}, ids)
-        rows = list(rows_of(tally, gate, manifest.quantization.body))
+        for index, ids in enumerate(texts.ids):
+            logits = {name: model(ids) for name, model in models.items()}
+            if texts.logits:
+                logits["stored"] = texts.logits[index]
+            if decoded:
+                logits["decode"] = decoded[index]
+            tally.add(logits, ids)
         return {
             "model": manifest.name,
             "artifact_id": manifest.artifact_id,
+            "device": engine.backend.description,
             "target": engine.library.target,
             "arithmetic": engine.library.arithmetic,
             "quantization": asdict(manifest.quantization),
-            "texts": len(tally.losses["engine"]),
-            "perplexity": {name: tally.perplexity(name) for name in models},
-            "rows": [asdict(row) for row in rows],
+            "texts": len(texts.ids),
+            "decode_batch": arguments.decode,
+            "perplexity": {name: tally.perplexity(name) for name in tally.losses},
+            "rows": [asdict(row) for row in rows_of(tally, gate, manifest.quantization.body)],
         }
+
+
+def _references(
+    arguments: argparse.Namespace, artifact: Artifact
+) -> tuple[StoredTexts, dict[str, Logits]]:
+    """Return the texts, perhaps with logits, and the models to compute what is missing."""
+    if arguments.stored is not None:
+        return read_stored(arguments.stored, artifact.manifest), {}
+    models = {"stored": reference_model(artifact)}
+    if arguments.source is not None:
+        models["source"] = source_model(arguments.source, artifact)
+    return StoredTexts(token_ids(artifact, arguments.texts, arguments.tokens), []), models
 
 
 def _gate_of(library: Library) -> Gate:
     return gate_of(library.arithmetic, library.kv_dtype)
 
 
-def _read_source(path: Path, config: Any) -> Weights:
-    with open_source(path) as source:
-        return source_weights(source.tensors, config)
+def store_references(arguments: argparse.Namespace) -> None:
+    """Write tokens and reference logits of every text."""
+    with Artifact.open(arguments.artifact) as artifact:
+        ids, reference = (
+            token_ids(artifact, arguments.texts, arguments.tokens),
+            reference_model(artifact),
+        )
+        logits = [reference(one).astype(np.float32) for one in ids]
+        store(arguments.store, artifact.manifest, StoredTexts(ids, logits))
 
 
 def print_report(report: dict[str, Any]) -> None:
@@ -200,10 +220,18 @@ def main() -> int:
     parser.add_argument("--texts", type=Path, default=GOLDEN_FOLDER / "texts.txt")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--target", help="a library of the artifact; default: what would run")
+    parser.add_argument("--decode", type=int, default=0, metavar="N", help="texts at a time")
+    parser.add_argument("--tokens", type=int, default=0, help="of a text at most")
+    kept = parser.add_mutually_exclusive_group()
+    kept.add_argument("--store", type=Path, help="write the reference's logits, and no more")
+    kept.add_argument("--stored", type=Path, help="take the reference's logits from here")
     parser.add_argument("--gate", choices=sorted(GATES), help="default: by the arithmetic")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     try:
+        if arguments.store is not None:
+            store_references(arguments)
+            return 0
         report = measure(arguments)
     except FerryError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -212,9 +240,7 @@ def main() -> int:
         print(json.dumps(report, indent=1))
     else:
         print_report(report)
-    broken = any(
-        row["violations"] for row in report["rows"] if row["comparison"] == "implementation"
-    )
+    broken = any(row["violations"] for row in report["rows"] if row["comparison"] in IMPLEMENTATION)
     return 1 if broken else 0
 
 

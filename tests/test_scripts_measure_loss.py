@@ -111,3 +111,44 @@ def test_the_table_shows_each_row_and_each_broken_limit(capsys: pytest.CaptureFi
     assert "implementation" in printed
     assert "BROKEN" in printed
     assert "implementation: mean KLD is" in printed
+
+
+class CountingEngine:
+    """Says after each token how many its sequence has, and the token."""
+
+    vocab_size = 2
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.open = 0
+
+    def open_sequence(self) -> list[int]:
+        self.open += 1
+        return []
+
+    def close_sequence(self, _sequence: list[int]) -> None:
+        self.open -= 1
+
+    def prefill(self, sequence: list[int], ids: np.ndarray) -> np.ndarray:
+        assert len(ids) == 1
+        return self.decode([sequence], ids)[0]
+
+    def decode(self, sequences: list[list[int]], ids: np.ndarray) -> np.ndarray:
+        self.steps.append(len(sequences))
+        for sequence, token in zip(sequences, ids, strict=True):
+            sequence.append(int(token))
+        return np.array([[len(sequence), sequence[-1]] for sequence in sequences], np.float32)
+
+
+def test_texts_are_decoded_together_and_leave_when_they_end() -> None:
+    engine: Any = CountingEngine()
+    texts = [np.arange(3), np.arange(10, 11), np.arange(20, 22)]
+    found = measure_loss.decode_texts(engine, texts, 2)
+    for logits, ids in zip(found, texts, strict=True):
+        np.testing.assert_array_equal(logits, np.stack([np.arange(len(ids)) + 1, ids], axis=1))
+    # Two first tokens, then the rest of the longer text alone; then the third by itself.
+    assert engine.steps == [1, 1, 1, 1, 1, 1]
+    assert engine.open == 0
+    engine.steps.clear()
+    measure_loss.decode_texts(engine, texts, 3)
+    assert engine.steps == [1, 1, 1, 2, 1]
