@@ -92,16 +92,6 @@ def test_a_machine_that_runs_none_of_its_libraries_is_a_failure_with_each_reason
     assert found["runs not cuda-sm75"]["detail"] == RUNS_NOT.reason
 
 
-def test_a_gpu_whose_runtime_library_is_missing_is_shown_with_the_remedy(
-    bundled: Bundled, ferry: Ferry
-) -> None:
-    broken = GpuKind((H200,), "no libcudart.so.13", "pip install it")
-    bundled(["cuda-sm90"], replace(FOUND, gpus={"cuda": broken}))
-    found = findings(ferry)
-    assert found["cuda:0"]["status"] == "ok"
-    assert (found["cuda"]["detail"], found["cuda"]["fix"]) == (broken.problem, broken.fix)
-
-
 def test_weights_that_were_left_out_are_asked_for(bundled: Bundled, ferry: Ferry) -> None:
     bundled(["cuda-sm90"], apart=("weights-0.safetensors",))
     found = findings(ferry)

@@ -5,12 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gpu_devices as gpus
 import pytest
 from stand_in_driver import RUNTIME, build_stand_ins
 
 from ferrylm.errors import DeviceError
 from ferrylm.runtime import cuda_libraries
-from ferrylm.runtime.cuda_libraries import cuda_runtime_places, load_cuda_runtime
+from ferrylm.runtime.cuda_libraries import cuda_runtime_places, load_cuda_runtime, usable
+from ferrylm.runtime.devices import GpuProbe
 
 
 @pytest.fixture(scope="session")
@@ -117,3 +119,18 @@ def test_the_broken_one_is_named_where_there_is_no_other(
 def test_what_the_user_chose_comes_before_what_is_installed() -> None:
     places = list(cuda_runtime_places())
     assert places.index(RUNTIME) < places.index(f"/usr/local/cuda/lib64/{RUNTIME}")
+
+
+def test_gpus_without_the_runtime_library_are_none_with_the_remedy_as_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse() -> None:
+        raise DeviceError("no libcudart.so.13", wanted="it", fix="pip install it")
+
+    monkeypatch.setattr(cuda_libraries, "load_cuda_runtime", refuse)
+    found = usable(GpuProbe((gpus.cuda("H100", "sm_90"),)))
+    assert found == GpuProbe((), "no libcudart.so.13; pip install it")
+    nothing = GpuProbe((), "no driver")
+    assert usable(nothing) is nothing
+    monkeypatch.setattr(cuda_libraries, "load_cuda_runtime", lambda: None)
+    assert len(usable(GpuProbe((gpus.cuda("H100", "sm_90"),))).devices) == 1

@@ -24,11 +24,10 @@ KINDS = ("cuda", "rocm")  # of GPUs with a line for each device; Vulkan has a pa
 
 @dataclass(frozen=True)
 class GpuKind:
-    """The GPUs of one kind, a line of text each, and what keeps them from being used."""
+    """The GPUs of one kind, a line of text each, or why there are none that can be used."""
 
     devices: tuple[str, ...] = ()
     problem: str = ""
-    fix: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,21 +88,11 @@ def probe() -> Probe:
 
 
 def _gpus(kind: str) -> GpuKind:
-    """Ask a kind's driver for its devices, and CUDA's for the library that TVM's runtime wants."""
-    from ferrylm.errors import DeviceError
     from ferrylm.runtime.backends import probe_kind
-    from ferrylm.runtime.cuda_libraries import load_cuda_runtime
 
     found = probe_kind(kind)
     devices = tuple(_describe(device) for device in found.devices)
-    if not devices:
-        return GpuKind(problem=found.problem or f"no {kind} device")
-    try:
-        if kind == "cuda":
-            load_cuda_runtime()
-    except DeviceError as error:
-        return GpuKind(devices, error.found, error.fix)
-    return GpuKind(devices)
+    return GpuKind(devices, "" if devices else found.problem or f"no {kind} device")
 
 
 def _describe(device: GpuDevice) -> str:
@@ -155,8 +144,7 @@ def probe_in_child() -> Probe:
         found[name] = tuple(found[name])
     found["verdicts"] = tuple(LibraryVerdict(**one) for one in found["verdicts"])
     found["gpus"] = {
-        kind: GpuKind(tuple(one["devices"]), one["problem"], one["fix"])
-        for kind, one in found["gpus"].items()
+        kind: GpuKind(tuple(one["devices"]), one["problem"]) for kind, one in found["gpus"].items()
     }
     return Probe(**found)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ferrylm.errors import DeviceError
+from ferrylm.runtime.devices import GpuProbe
 
 RUNTIME = "libcudart.so.13"
 _TVM_LIBRARIES = ("libtvm_runtime_extra.so", "libtvm_runtime_cuda.so")
@@ -52,6 +53,20 @@ def load_cuda_runtime() -> Any:
         wanted="the CUDA 13 runtime library, as a package, in a conda environment or installed",
         fix="pip install nvidia-cuda-runtime==13.0.96",
     )
+
+
+def usable(probe: GpuProbe) -> GpuProbe:
+    """Return GPUs that the driver found, or none where the library is missing that runs them.
+
+    So a machine without it is refused before weights are hashed, and gets another device by itself.
+    """
+    if not probe.devices:
+        return probe
+    try:
+        load_cuda_runtime()
+    except DeviceError as error:
+        return GpuProbe((), f"{error.found}; {error.fix}")
+    return probe
 
 
 def load_tvm_cuda() -> Any:

@@ -43,8 +43,9 @@ def probe_kind(kind: str) -> GpuProbe:
         return probe_vulkan()
     if kind == "cuda":
         from ferrylm.runtime.cuda_backend import probe as probe_cuda
+        from ferrylm.runtime.cuda_libraries import usable
 
-        return probe_cuda()
+        return usable(probe_cuda())
     if kind == "rocm":
         from ferrylm.runtime.backends.rocm import probe as probe_rocm
 
