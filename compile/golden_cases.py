@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ferrylm.compile.golden_draw_reference import drawn_tokens
 from ferrylm.compile.golden_functions import CheckFunction, Operation
 from ferrylm.compile.golden_reference import attend, decode, norm_factors, product, rotate, silu
 from ferrylm.runtime import golden_inputs as inputs
+from ferrylm.runtime.golden_draws import DRAW_ROWS
 from ferrylm.runtime.golden_format import (
     Expected,
     GoldenMatrix,
@@ -28,6 +30,7 @@ TOLERANCE = {"f32": 1e-4, "int8": 3e-4, "int16": 3e-4, "f16": 2e-3}
 CACHE_TOLERANCE = {"float16": 1e-3, "float32": 1e-4}
 HALVES_TOLERANCE = 3e-3  # of attention whose queries and weights round to float16
 DECODED_TOLERANCE = 1e-6
+EXACT = 1e-9  # of tokens
 
 
 def case_name(operation: Operation) -> str:
@@ -54,6 +57,9 @@ def kernel_case(
         else:
             for arithmetic in sorted(arithmetics):
                 expected[arithmetic] = _matmul(name, operation, matrix, arithmetic)
+    elif kind == "draw":
+        tokens = golden_array(drawn_tokens(name, width))
+        return KernelCase(name, kind, None, "", width, DRAW_ROWS, {"f32": Expected(EXACT, tokens)})
     elif kind in ("rope_decode", "rope_prefill"):
         width = (config.num_heads + 2 * config.num_kv_heads) * config.head_dim
         for dtype in sorted(kv_dtypes):

@@ -16,21 +16,22 @@ from tvm import relax
 from tvm.relax.frontend import nn
 
 from ferrylm.errors import CompileError
-from ferrylm.relax_models.step import Step
+from ferrylm.relax_models.step import DrawState, Step, draw_tensors
+from ferrylm.runtime.golden_draws import DRAW_ROWS
 from ferrylm.runtime.golden_format import GoldenMatrix, PackedTensor
 from ferrylm.runtime.kv_layout import key_shape, value_shape
 from ferrylm.runtime.manifest import ModelConfig
 
 Tensor = Any
 
-_STEPS = ("prefill", "score", "decode_")
+_STEPS = ("prefill", "score", "decode_", "generate_")
 
 
 @dataclass(frozen=True)
 class Operation:
     """One operation as the model asks for it; `batch` is None in prefill."""
 
-    kind: str  # embed, norm_linear, linear, rope_attention, select_row
+    kind: str  # embed, norm_linear, linear, rope_attention, select_row, draw
     batch: int | None
     matrix: GoldenMatrix | None = None
     epilogue: str = ""
@@ -112,6 +113,11 @@ class RecordingKernels:
         """Return one row."""
         self._note(Operation("select_row", rows.count, width=width), x)
         return self.recorded.select_row(rows, x, row, width)
+
+    def draw(self, vocabulary: int, logits: Tensor, step: Any, state: Any) -> Tensor:
+        """Draw tokens, with kernels that are the same for all batches."""
+        self._note(Operation("draw", DRAW_ROWS, width=vocabulary), logits)
+        return self.recorded.draw(vocabulary, logits, step, state)
 
     def _note(self, operation: Operation, *activations: Tensor) -> None:
         widths = [int(tensor.shape[1]) for tensor in activations] + [0, 0]
@@ -196,6 +202,10 @@ def _emit(
             return target.checked_linear(rows, arguments[0], matrix, arguments[1])
         if operation.kind == "select_row":
             return target.select_row(rows, *arguments, operation.width)
+        if operation.kind == "draw":
+            logits, positions, *state = arguments
+            step = Step(rows, tokens, positions, None, None, None, [], [])
+            return target.draw(operation.width, logits, step, DrawState(*state))
         qkv, cos, sin, positions, tables, keys, values = arguments
         step = Step(rows, tokens, positions, tables, cos, sin, [keys], [values])
         found = target.rope_attention(rows, qkv, step, keys, values)
@@ -253,6 +263,11 @@ def _arguments(
         return [x, inputs.add("residual", (count, widths[1]), "float32")]
     if operation.kind == "select_row":
         return [x, inputs.add("row", (1,), "int32")]
+    if operation.kind == "draw":
+        positions = inputs.add("positions", (count,), "int32")
+        slots = tvm.tirx.Var("slot_count", "int64")
+        tensors = draw_tensors(operation.width, DRAW_ROWS, slots)
+        return [x, positions, *(inputs.add(name, *tensor) for name, tensor in tensors.items())]
     size = {name: tvm.tirx.Var(name, "int64") for name in ("context", "width", "pages", "page")}
     table = (1 if operation.batch is None else operation.batch, size["width"])
     half, dtype = config.head_dim // 2, kernels.shape.kv_dtype

@@ -11,7 +11,7 @@ Where kernels draw tokens, generate_B also takes the tensors of runtime/draw_lay
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from tvm.relax.frontend.nn import spec
@@ -51,18 +51,18 @@ class DrawState:
     ring: Tensor
 
 
-def draw_specs(vocabulary: int, batch: int) -> list[Any]:
-    """Return nn specs of the tensors of a DrawState."""
-    return [
-        spec.Tensor([batch], "int32"),
-        spec.Tensor([batch], "int32"),
-        spec.Tensor(["slot_count", SETTINGS], "int32"),
-        spec.Tensor(["slot_count", UNIFORMS], "float32"),
-        spec.Tensor(["slot_count"], "int32"),
-        spec.Tensor(["slot_count", vocabulary], "int32"),
-        spec.Tensor(["slot_count", vocabulary], "float32"),
-        spec.Tensor([RING, batch, REPORT], "int32"),
-    ]
+def draw_tensors(vocabulary: int, batch: int, slots: Any) -> dict[str, tuple[tuple[Any, ...], str]]:
+    """Return shape and dtype of each tensor of a DrawState; `slots` may be symbolic."""
+    return {
+        "slots": ((batch,), "int32"),
+        "steps": ((batch,), "int32"),
+        "settings": ((slots, SETTINGS), "int32"),
+        "uniforms": ((slots, UNIFORMS), "float32"),
+        "drawn": ((slots,), "int32"),
+        "seen": ((slots, vocabulary), "int32"),
+        "offsets": ((slots, vocabulary), "float32"),
+        "ring": ((RING, batch, REPORT), "int32"),
+    }
 
 
 def step_specs(config: ModelConfig, kernels: Any, batch: int | None) -> list[Any]:
@@ -117,9 +117,9 @@ def export_step_functions(model: Any, kernels: Any, config: ModelConfig, batches
     add("score", None, {}, model.score)
     for batch in batches:
         add(f"decode_{batch}", batch, {}, model.decode)
-    state_names = [field.name for field in fields(DrawState)]
     for batch in batches if kernels.draws else ():
-        state = dict(zip(state_names, draw_specs(config.vocab_size, batch), strict=True))
+        tensors = draw_tensors(config.vocab_size, batch, "slot_count")
+        state = {name: spec.Tensor(list(shape), dtype) for name, (shape, dtype) in tensors.items()}
         add(f"generate_{batch}", batch, state, generate)
     module_spec = spec.ModuleSpec(model, names, methods)
     return model.export_tvm(spec=module_spec, allow_extern=False)

@@ -126,7 +126,8 @@ def test_an_answer_may_end_at_any_token_and_leaves_nothing(engine: Engine, count
     assert (ended.token_ids, ended.finish_reason) == (ids[: end + 1], "stop")
     text = whole.text[: count + 1]
     stopped = on_device(engine, settings, 30, stop=(text[-2:],))
-    assert whole.text.startswith(stopped.text) and stopped.finish_reason == "stop"
+    assert whole.text.startswith(stopped.text)
+    assert stopped.finish_reason == "stop"
     assert len(stopped.token_ids) == whole.text.index(text[-2:]) + 2
     with TextStream(SerialStepper(engine), answer(engine, settings)) as stream:
         assert tuple(next(stream).token_ids[0] for _ in range(count)) == ids[:count]
@@ -181,8 +182,10 @@ def test_log_probabilities_are_still_the_hosts(engine: Engine) -> None:
     settings = replace(SETTINGS["plain"], logprobs=True, top_logprobs=2)
     steps = engine.ahead_statistics.steps if engine.ahead_statistics else 0
     found = on_device(engine, settings, 5)
-    assert found.logprobs is not None and len(found.logprobs) == 5
-    assert engine.ahead_statistics and engine.ahead_statistics.steps == steps
+    assert found.logprobs is not None
+    assert len(found.logprobs) == 5
+    assert engine.ahead_statistics is not None
+    assert engine.ahead_statistics.steps == steps
 
 
 def test_logits_that_are_not_finite_end_the_answer_with_the_hosts_error(engine: Engine) -> None:

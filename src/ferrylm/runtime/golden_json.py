@@ -21,7 +21,7 @@ MAX_GOLDEN_BYTES = 16 << 20
 MAX_ROWS = 64  # of activations in one case
 MAX_COUNT = 2**31 - 1
 
-OPERATIONS = ("embed", "norm_linear", "linear", "rope_decode", "rope_prefill", "select_row")
+OPERATIONS = ("embed", "norm_linear", "linear", "rope_decode", "rope_prefill", "select_row", "draw")
 STORAGES = ("q4", "q8", "f16", "f32")
 EPILOGUES = ("", "plain", "residual", "swiglu")
 

@@ -18,6 +18,7 @@ from ferrylm.runtime.attention_replay import replay_attention
 from ferrylm.runtime.backends.base import Backend, Tensor
 from ferrylm.runtime.comparison import Comparison, compare
 from ferrylm.runtime.device_tensors import Array
+from ferrylm.runtime.draw_replay import replay_draws
 from ferrylm.runtime.executable import Executable
 from ferrylm.runtime.golden_format import (
     Golden,
@@ -115,6 +116,8 @@ class _Replay:
                     case.name, case.matrix, check.parameters
                 )
             weights = packed[check.parameters]
+        if case.operation == "draw":
+            return replay_draws(self._model, self._buffers, self._function, case, check)
         total = Comparison()
         for rows in row_windows(case.rows, check.batch):
             if case.matrix is None and case.operation != "select_row":

@@ -21,7 +21,7 @@ class VulkanOutbox:
         self.tensor: Any = whole._create_view((entries, size))
         self._index, self._serials = index, [0] * entries
         seen = (ctypes.c_int32 * (entries * size)).from_address(address)
-        self._numbers: Array = np.frombuffer(seen, np.int32).reshape(entries, size)
+        self._numbers: Array = np.ctypeslib.as_array(seen).reshape(entries, size)
 
     def post(self, entry: int) -> None:
         """Submit all work so far."""
@@ -34,4 +34,5 @@ class VulkanOutbox:
     def take(self, entry: int) -> Array:
         """Wait for an entry; return a copy."""
         vulkan_backend.call("wait", self._index, self._serials[entry])
-        return self._numbers[entry].copy()
+        found: Array = self._numbers[entry].copy()
+        return found
