@@ -12,6 +12,8 @@ from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu.attention_matrix import matrix_prefill_attention
 from ferrylm.schedules.gpu.attention_matrix_blocks import LOG2_E
 from ferrylm.schedules.gpu.attention_matrix_plan import MatrixAttentionPlan, MatrixAttentionTile
+from ferrylm.schedules.gpu.attention_prefill import prefill_kernel
+from ferrylm.schedules.gpu.kernels import GpuKernels
 from ferrylm.schedules.gpu.layout import KEY_VECTOR, padded
 from ferrylm.schedules.gpu.tiles import ROW_TILE, attention_in_halves, matrix_attention_tile
 from tests.numeric_gates import nmse
@@ -35,7 +37,7 @@ CASES = (
 )
 # About the ends of pages, of steps and of a workgroup's rows, from the beginning and from later on.
 CHUNKS = (
-    (0, 0), (0, 62), (0, 63), (0, 64), (0, 128), (31, 63), (32, 95), (60, 140), (127, 127),
+    (0, 0), (0, 62), (0, 63), (0, 64), (0, 128), (31, 63), (32, 95), (62, 140), (127, 127),
     (64, 191), (171, 299), (299, 299),
 )  # fmt: skip
 
@@ -175,10 +177,15 @@ def test_other_heads_and_pages_stay_in_floats(shape: AttentionShape) -> None:
         MatrixAttentionPlan(shape, MatrixAttentionTile(4, 1, 64, 1))
 
 
-def test_devices_without_matrix_units_stay_in_floats() -> None:
+def test_prompts_are_in_halves_where_there_are_matrix_units_and_say_so() -> None:
     shape = AttentionShape(4, 2, 64, "float16")
-    assert attention_in_halves(TIERS["sm75"].profile, shape)
-    assert not attention_in_halves(replace(TIERS["sm75"].profile, matrix=False), shape)
+    units = TIERS["sm75"].profile
+    for profile, halves in ((units, True), (replace(units, matrix=False), False)):
+        kernels = GpuKernels(profile, "int16", shape)
+        found = prefill_kernel(profile, shape, kernels.rows(None)).script()
+        assert ("ferrylm.mma_m16n8k16_f16" in found) == halves
+        assert kernels.attention_arithmetic(kernels.rows(None)) == ("f16" if halves else "f32")
+        assert kernels.attention_arithmetic(kernels.rows(2)) == "f32"
 
 
 def test_a_tile_that_makes_no_sense_is_refused() -> None:
