@@ -6,9 +6,9 @@ The host's part of a function stays TVM's own and calls kernels as it would on a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import tvm
@@ -16,14 +16,15 @@ import tvm_ffi
 from tvm import ir, tirx
 from tvm.tirx import compilation_pipeline
 
-from ferrylm.compile.cuda.architectures import body_for, parse_architecture
+from ferrylm.compile.cuda.architectures import Architecture, body_for, parse_architecture
 from ferrylm.compile.cuda.build_hook import ahead_of_time, read_sources
 from ferrylm.compile.cuda.library import cuda_target
 from ferrylm.compile.gpu_pipeline import PIPELINE
 from tests.support.cuda_emulator.assembly import translate
 
 _BUILD = "target.build.cuda"
-_OURS = "ferrylm-gpu-emulated"
+ON_DEVICE = "ferrylm-gpu-emulated"  # the pipeline; tensors are said to be on a CUDA device
+ON_HOST = "ferrylm-gpu-emulated-on-host"  # tensors are the CPU's
 _TAGS = "tirx.kernel_launch_params"
 DYNAMIC = "tirx.use_dyn_shared_memory"
 _FLAGS = ("tirx.use_programtic_dependent_launch", "tirx.use_cooperative_launch")
@@ -57,16 +58,37 @@ class Lowered:
 
 def lower(functions: Mapping[str, Any], arch: str) -> Lowered:
     """Lower PrimFuncs as for a chip such as 90a. Raises CompileError for what a chip lacks."""
-    architecture = parse_architecture(arch)
     named = {name: func.with_attr("global_symbol", name) for name, func in functions.items()}
-    sources: dict[str, str] = {}
-    kernels: list[Kernel] = []
-    with ahead_of_time(), _kept_sources(sources, kernels):
-        target = cuda_target(architecture.number)
-        host = tvm.compile(tvm.IRModule(named), target=target, tir_pipeline=_OURS).mod
+    with captured(arch) as capture:
+        target = cuda_target(parse_architecture(arch).number)
+        host = tvm.compile(tvm.IRModule(named), target=target, tir_pipeline=ON_DEVICE).mod
     host.clear_imports()
-    body = sources[body_for(architecture, tuple(sources))]
-    return Lowered(host, tuple(kernels), for_host(body, [kernel.name for kernel in kernels]))
+    return Lowered(host, tuple(capture.kernels), capture.source())
+
+
+@dataclass
+class Capture:
+    """What a build made for the device."""
+
+    architecture: Architecture
+    sources: dict[str, str] = field(default_factory=dict)
+    kernels: list[Kernel] = field(default_factory=list)
+
+    def source(self) -> str:
+        """Return the C++ of the body that the chip gets."""
+        body = self.sources[body_for(self.architecture, tuple(self.sources))]
+        return for_host(body, [kernel.name for kernel in self.kernels])
+
+
+@contextmanager
+def captured(arch: str) -> Iterator[Capture]:
+    """Take the kernels away from a build by ON_DEVICE or ON_HOST.
+
+    The host's part then looks for them among TVM's global functions.
+    """
+    capture = Capture(parse_architecture(arch))
+    with ahead_of_time(), _kept_sources(capture.sources, capture.kernels):
+        yield capture
 
 
 @contextmanager
@@ -141,19 +163,39 @@ def _with_shared_memory(kernel: str) -> str:
     )
 
 
-def _passes() -> tuple[Any, Any, Any]:
-    lowered, host, device = compilation_pipeline.PIPELINE_MAP[PIPELINE]()
+def _pipeline(device_kind: int) -> Callable[[], tuple[Any, Any, Any]]:
+    """Return our pipeline for GPUs, with tensors on another kind of device (DLPack's number)."""
 
-    @tvm.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]
-    def without_device(module: Any, context: Any) -> Any:
-        module = lowered(module)
-        functions = {
-            variable: tvm_ffi.structural_map(function, (ir.Call, _without_set_device))
-            for variable, function in module.functions.items()
-        }
-        return tvm.IRModule(functions, attrs=module.attrs)
+    def passes() -> tuple[Any, Any, Any]:
+        lowered, host, device = compilation_pipeline.PIPELINE_MAP[PIPELINE]()
 
-    return without_device, host, device
+        def kind_checked(comparison: Any) -> Any:
+            """Let the check of where a tensor is want the other kind."""
+            if _is_field(comparison.a, _DEVICE_KIND):
+                return tirx.EQ(comparison.a, tirx.IntImm("int32", device_kind))
+            return comparison
+
+        @tvm.transform.module_pass(opt_level=0)  # type: ignore[untyped-decorator]
+        def without_device(module: Any, context: Any) -> Any:
+            module = lowered(module)
+            functions = {
+                variable: tvm_ffi.structural_map(
+                    function, [(ir.Call, _without_set_device), (tirx.EQ, kind_checked)]
+                )
+                for variable, function in module.functions.items()
+            }
+            return tvm.IRModule(functions, attrs=module.attrs)
+
+        return without_device, host, device
+
+    return passes
+
+
+def _is_field(expression: Any, number: int) -> bool:
+    """Return whether an expression is a field of a tensor's structure."""
+    if getattr(getattr(expression, "op", None), "name", "") != "tirx.tvm_struct_get":
+        return False
+    return int(expression.args[2]) == number
 
 
 def _without_set_device(call: Any) -> Any:
@@ -163,4 +205,7 @@ def _without_set_device(call: Any) -> Any:
     return call
 
 
-compilation_pipeline.PIPELINE_MAP[_OURS] = _passes
+_ON_CPU, _ON_CUDA = 1, 2  # DLPack, DLDeviceType
+_DEVICE_KIND = 10  # of tvm_struct_get: TVMStructFieldKind, kDLTensorDeviceType
+compilation_pipeline.PIPELINE_MAP[ON_DEVICE] = _pipeline(_ON_CUDA)
+compilation_pipeline.PIPELINE_MAP[ON_HOST] = _pipeline(_ON_CPU)

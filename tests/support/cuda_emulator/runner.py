@@ -30,27 +30,17 @@ instruction that is new gets a function in include/ptx_FAMILY.h, named like it: 
 
 from __future__ import annotations
 
-import ctypes
-import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import tvm_ffi
 
 from ferrylm.compile.cuda.architectures import parse_architecture
 from tests.support.cuda_emulator.compiler import load
 from tests.support.cuda_emulator.device_arrays import DeviceArray
+from tests.support.cuda_emulator.kernels import Kernels
 from tests.support.cuda_emulator.launches import EmulationError, Launch
-from tests.support.cuda_emulator.lowering import (
-    DYNAMIC,
-    Kernel,
-    Lowered,
-    for_host,
-    kernel_names,
-    lower,
-)
+from tests.support.cuda_emulator.lowering import Lowered, for_host, kernel_names, lower
 
 Array = np.ndarray
 _GARBAGE = 0x5A
@@ -61,9 +51,7 @@ class Program:
 
     def __init__(self, lowered: Lowered, arch: str) -> None:
         self.lowered, self.source = lowered, lowered.source
-        self._library = load(lowered.source, parse_architecture(arch))
-        self._backward = False
-        self._failure: EmulationError | None = None
+        self._kernels = Kernels(lowered.kernels, lowered.source, arch)
 
     def __getitem__(self, name: str) -> Function:
         """Return a function by its name."""
@@ -71,36 +59,13 @@ class Program:
 
     def call(self, name: str, arguments: Sequence[Any], backward: bool) -> None:
         """Let TVM's host function launch its kernels. Raises EmulationError."""
-        self._backward, self._failure = backward, None
-        # A function that no imported module has is looked for among TVM's global ones.
-        for kernel in self.lowered.kernels:
-            tvm_ffi.register_global_func(kernel.name, self._launcher(kernel), override=True)
+        self._kernels.register(backward)
         try:
             self.lowered.host[name](*arguments)
         except Exception as error:
-            if self._failure is None:
+            if self._kernels.failure is None:
                 raise
-            raise self._failure from error
-
-    def _launcher(self, kernel: Kernel) -> Any:
-        def launch(*values: Any) -> None:
-            given, extents = values[: len(kernel.parameters)], values[len(kernel.parameters) :]
-            sizes = dict(zip(kernel.tags, map(int, extents), strict=True))
-            bits = [_bits(v, dtype) for v, dtype in zip(given, kernel.parameters, strict=True)]
-            shape = Launch(_extents("blockIdx", sizes), _extents("threadIdx", sizes))
-            shape = replace(shape, dynamic_bytes=sizes.get(DYNAMIC, 0))
-            try:
-                shape.run(self._library, kernel.name, bits, backward=self._backward)
-            except EmulationError as error:
-                self._failure = error  # TVM would pass it on as an error of its own
-                raise
-
-        return launch
-
-
-def _extents(index: str, sizes: Mapping[str, int]) -> tuple[int, int, int]:
-    x, y, z = (sizes.get(f"{index}.{axis}", 1) for axis in "xyz")
-    return x, y, z
+            raise self._kernels.failure from error
 
 
 class Function:
@@ -185,13 +150,3 @@ def run_source(
     shape.run(library, kernel, [array.address for array in held], backward=backward)
     _check_whole(kernel, held)
     return [array.array.copy() for array in held]
-
-
-def _bits(value: Any, dtype: str) -> int:
-    """Return a kernel's argument as the 64 bits that hold it, the lowest first."""
-    if dtype == "handle":
-        return int(value.value or 0) if isinstance(value, ctypes.c_void_p) else int(value)
-    if dtype.startswith("float"):
-        code = {"float64": "<d", "float32": "<f", "float16": "<e"}[dtype]
-        return int.from_bytes(struct.pack(code, value), "little")
-    return int(value) & (1 << 64) - 1
