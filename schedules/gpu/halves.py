@@ -3,7 +3,7 @@
 
 computes  out = UNIT * x, or UNIT * RMSNorm(x) * gain (arXiv 1910.07467), rounded to float16
 shapes    x float32 (M, padded(H)), M a multiple of 8; gain float32 (H,); out as HalvesLayout says
-mapping   workgroup  8 rows;  lane  16 bytes of a row, neighbours in one line of 128 bytes
+mapping   workgroup  a row, read once;  lane  16 bytes of the result at a time
 
 Factors of two cost nothing: UNIT moves float16's range to +-1e6, since what a SwiGLU gives may pass
 65504, and what falls below its least normal number, 1e-3 now, is small beside the rest of a row.
@@ -60,73 +60,83 @@ class HalvesLayout:
 
 
 @T.inline
-def sum_squares(x, total, row, lane, width):  # noqa: D103
-    total[0] = T.float32(0)
-    for i in T.serial((width + LANES - 1) // LANES):
-        if i * LANES + lane < width:
-            total[0] = total[0] + x[row, i * LANES + lane] * x[row, i * LANES + lane]
-    total[0] = subgroup_add(total[0])
+def load_unit(x, gain, values, total, m, i, unit, layout, normed):  # noqa: D103
+    # Unit i of a lane: 16 bytes of the result, eight columns.
+    for j in T.unroll(2 * WORDS):
+        column = T.meta_var(
+            unit // (STEPS * SIDES) * CHUNK
+            + layout.column(unit // SIDES % STEPS, unit % SIDES, j // 2, j % 2)
+        )
+        values[i * 2 * WORDS + j] = T.float32(0)
+        if column < layout.columns:
+            values[i * 2 * WORDS + j] = x[m, column]
+            if normed:
+                total[0] = total[0] + values[i * 2 * WORDS + j] * values[i * 2 * WORDS + j]
+                values[i * 2 * WORDS + j] = values[i * 2 * WORDS + j] * gain[column]
 
 
 @T.inline
-def halve_unit(x, gain, out, factor, tile, row, unit, layout, normed):  # noqa: D103
-    # A unit is one side of one step of one chunk: 16 bytes of a row.
-    pair = T.alloc_buffer((2,), "float32", scope="local")
+def add_squares(total, partial, thread, warps):  # noqa: D103
+    total[0] = subgroup_add(total[0])
+    if thread % LANES == 0:
+        partial[thread // LANES] = total[0]
+    T.tvm_storage_sync("shared")
+    total[0] = T.float32(0)
+    for i in T.unroll(warps):
+        total[0] = total[0] + partial[i]
+
+
+@T.inline
+def store_unit(values, out, factor, m, i, unit):  # noqa: D103
     words = T.alloc_buffer((WORDS,), "uint32", scope="local")
-    for word in T.unroll(WORDS):
-        for half in T.unroll(2):
-            column = T.meta_var(
-                unit // (STEPS * SIDES) * CHUNK
-                + layout.column(unit // SIDES % STEPS, unit % SIDES, word, half)
-            )
-            pair[half] = T.float32(0)
-            if column < layout.columns:
-                pair[half] = x[tile * MATRIX_ROWS + row, column] * factor[0]
-                if normed:
-                    pair[half] = pair[half] * gain[column]
-        words[word] = half2_pack(pair[0], pair[1])
-    for word in T.vectorized(WORDS):
-        out[tile, unit // (STEPS * SIDES), unit // SIDES % STEPS, unit % SIDES, row, word] = words[
-            word
-        ]
+    for j in T.unroll(WORDS):
+        words[j] = half2_pack(
+            values[i * 2 * WORDS + 2 * j] * factor[0],
+            values[i * 2 * WORDS + 2 * j + 1] * factor[0],
+        )
+    for j in T.vectorized(WORDS):
+        out[
+            m // MATRIX_ROWS,
+            unit // (STEPS * SIDES),
+            unit // SIDES % STEPS,
+            unit % SIDES,
+            m % MATRIX_ROWS,
+            j,
+        ] = words[j]
 
 
 def halve(rows: Rows, width: int, threads: int, eps: float | None = None) -> Any:
     """Return the PrimFunc (x, [gain], out); with `eps` the norm comes first."""
-    tiles, wide, layout = tile_count(rows), padded(width), HalvesLayout(width)
-    normed, epsilon = eps is not None, 0.0 if eps is None else eps
-    units, warps = layout.chunks * STEPS * SIDES, threads // LANES
-    at_once = threads // MATRIX_ROWS
+    extent, layout, normed = tile_count(rows) * MATRIX_ROWS, HalvesLayout(width), eps is not None
+    epsilon, units = 0.0 if eps is None else eps, layout.chunks * STEPS * SIDES
+    each = -(-units // threads)
 
     @T.prim_func(s_tir=True, private=True)
     def func(px: T.handle, gain: T.Buffer((width,), "float32"), pout: T.handle):
         T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": LANES})
-        x = T.match_buffer(px, (tiles * MATRIX_ROWS, wide), "float32")
-        out = T.match_buffer(pout, layout.shape(tiles * MATRIX_ROWS), "uint32")
-        for tile in T.thread_binding(tiles, thread="blockIdx.x"):
+        x = T.match_buffer(px, (extent, padded(width)), "float32")
+        out = T.match_buffer(pout, layout.shape(extent), "uint32")
+        for m in T.thread_binding(extent, thread="blockIdx.x"):
             for thread in T.thread_binding(threads, thread="threadIdx.x"):
+                values = T.alloc_buffer((each * 2 * WORDS,), "float32", scope="local")
                 factor = T.alloc_buffer((1,), "float32", scope="local")
-                squares = T.alloc_buffer((MATRIX_ROWS,), "float32", scope="shared")
-                row = T.meta_var(thread % MATRIX_ROWS)
-                factor[0] = T.float32(UNIT)
+                partial = T.alloc_buffer((threads // LANES,), "float32", scope="shared")
+                factor[0] = T.float32(0)
+                for i in T.unroll(each):
+                    if i * threads + thread < units:
+                        load_unit(
+                            x, gain, values, factor, m, i, i * threads + thread, layout, normed
+                        )
                 if normed:
-                    for i in T.serial((MATRIX_ROWS + warps - 1) // warps):
-                        if i * warps + thread // LANES < MATRIX_ROWS:
-                            sum_squares(
-                                x, factor, tile * MATRIX_ROWS + i * warps + thread // LANES,
-                                thread % LANES, width,
-                            )  # fmt: skip
-                            squares[i * warps + thread // LANES] = factor[0]
-                    T.tvm_storage_sync("shared")
+                    add_squares(factor, partial, thread, threads // LANES)
                     factor[0] = T.float32(UNIT) / T.sqrt(
-                        squares[row] * T.float32(1 / width) + T.float32(epsilon)
+                        factor[0] * T.float32(1 / width) + T.float32(epsilon)
                     )
-                for i in T.serial((units + at_once - 1) // at_once):
-                    if i * at_once + thread // MATRIX_ROWS < units:
-                        halve_unit(
-                            x, gain, out, factor, tile, row, i * at_once + thread // MATRIX_ROWS,
-                            layout, normed,
-                        )  # fmt: skip
+                else:
+                    factor[0] = T.float32(UNIT)
+                for i in T.unroll(each):
+                    if i * threads + thread < units:
+                        store_unit(values, out, factor, m, i, i * threads + thread)
 
     return func if normed else without(func, ["gain"])
 

@@ -9,7 +9,6 @@ from tvm.relax.frontend import nn
 
 from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu.halves import HalvesLayout, expose_halves, halve
-from ferrylm.schedules.gpu.halves_row import halve_row
 from ferrylm.schedules.gpu.layout import padded
 from ferrylm.schedules.gpu.matmul_halves import halves_matmul
 from ferrylm.schedules.gpu.matvec_grid import Product
@@ -22,7 +21,7 @@ Tensor = Any
 # rows, name, maker of the PrimFunc, arguments, results -> results
 Call = Callable[[Rows, str, Callable[[], Any], list[Any], Any], Any]
 
-_THREADS = 256  # of a workgroup that makes halves of eight rows
+_THREADS = 256  # of a workgroup that makes halves of a row
 
 
 class HalvesKernels:
@@ -36,7 +35,7 @@ class HalvesKernels:
     ) -> Any:
         """Apply RMSNorm, then the matrix; the result of swiglu is Halves."""
         m, width = x.shape[0], weight.fmt.columns
-        make = lambda: self._halve(rows, width, eps)  # noqa: E731
+        make = lambda: halve(rows, width, _THREADS, eps)  # noqa: E731
         out = self._placeholder(m, width)
         normed = self._call(rows, f"norm_halves_{width}", make, [x, gain], out)
         return self._product(rows, m, Product(rows, weight.fmt, epilogue), normed, weight, [])
@@ -45,7 +44,7 @@ class HalvesKernels:
         """Apply the matrix and add the residual."""
         m, width = residual.shape[0], weight.fmt.columns
         if not isinstance(x, Halves):
-            make = lambda: self._halve(rows, width, None)  # noqa: E731
+            make = lambda: halve(rows, width, _THREADS)  # noqa: E731
             words = self._call(rows, f"halves_{width}", make, [x], self._placeholder(m, width))
             x = Halves(words, m, width)
         product = Product(rows, weight.fmt, "residual")
@@ -76,10 +75,6 @@ class HalvesKernels:
         name = f"{product.epilogue}_{fmt.storage}{minimum}_f16_{fmt.rows}x{fmt.columns}"
         found = self._call(rows, name, make, [x, *weight.tensors(), *residual], out)
         return Halves(found, m, outputs) if product.pairs else found
-
-    @staticmethod
-    def _halve(rows: Rows, width: int, eps: float | None) -> Any:
-        return (halve if rows.count is None else halve_row)(rows, width, _THREADS, eps)
 
     @staticmethod
     def _placeholder(m: Any, width: int) -> Tensor:

@@ -9,10 +9,10 @@ from ferrylm.runtime.kv_pages import PagePool, Sequence
 
 
 def pool(sequences: int = 3, context: int = 100, page_size: int = 32) -> PagePool:
-    return PagePool(page_size, context, sequences, cleared.append)
+    return PagePool(page_size, context, sequences, lambda *pages: cleared.append(pages))
 
 
-cleared: list[int] = []
+cleared: list[tuple[int, int]] = []
 
 
 @settings(deadline=None, max_examples=60)
@@ -81,8 +81,21 @@ def test_a_page_that_was_used_before_is_cleared_before_it_is_used_again() -> Non
     found.close_sequence(sequence)
     again = found.open_sequence()
     found.reserve(again, 100)
-    assert sorted(cleared) == sorted(used)
+    assert cleared == [(min(used), len(used))], "neighbours are cleared together"
     assert set(used) < set(again.pages)
+
+
+def test_pages_that_are_no_neighbours_are_cleared_by_themselves() -> None:
+    cleared.clear()
+    found = pool(sequences=3)
+    first, second, third = (found.open_sequence() for _ in range(3))
+    for sequence in (first, second, third):
+        found.reserve(sequence, 32)
+    used = [*first.pages, *third.pages]
+    found.close_sequence(first)
+    found.close_sequence(third)
+    found.reserve(found.open_sequence(), 64)
+    assert sorted(cleared) == [(page, 1) for page in sorted(used)]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ferrylm.errors import ContextOverflowError, UsageError
@@ -28,9 +28,9 @@ class PagePool:
     """The pages that are free and those that sequences hold; what is in them is `storage`'s."""
 
     def __init__(
-        self, page_size: int, context: int, sequences: int, clear: Callable[[int], None]
+        self, page_size: int, context: int, sequences: int, clear: Callable[[int, int], None]
     ) -> None:
-        """`clear` zeroes a page that somebody had before."""
+        """`clear` zeroes pages that somebody had before: the first, and how many from there on."""
         self.page_size = page_size
         self.context = context
         self.max_sequences = sequences
@@ -70,8 +70,13 @@ class PagePool:
     def reserve(self, sequence: Sequence, tokens: int) -> None:
         """Give the sequence pages for so many more tokens. Raises what `check` raises."""
         self.check(sequence, tokens)
-        while len(sequence.pages) * self.page_size < sequence.length + tokens:
-            sequence.pages.append(self._take())
+        needed = page_count(self.page_size, sequence.length + tokens, 1) - len(sequence.pages)
+        taken = [self._free.pop() for _ in range(needed)]
+        # A masked slot is multiplied by zero, and zero times an old infinity is no number.
+        for first, count in _ranges(self._used_before.intersection(taken)):
+            self._clear(first, count)
+        self._used_before.update(taken)
+        sequence.pages.extend(taken)
 
     def give_back_unused(self, sequence: Sequence) -> None:
         """Take back the pages that were reserved beyond the sequence's tokens."""
@@ -97,10 +102,13 @@ class PagePool:
         width = 1 << max(_SMALLEST_TABLE.bit_length() - 1, (longest - 1).bit_length())
         return min(width, max(longest, page_count(self.page_size, self.context, 1)))
 
-    def _take(self) -> int:
-        page = self._free.pop()
-        if page in self._used_before:
-            # A masked slot is multiplied by zero, and zero times an old infinity is no number.
-            self._clear(page)
-        self._used_before.add(page)
-        return page
+
+def _ranges(pages: Iterable[int]) -> list[tuple[int, int]]:
+    """Return the pages as ranges: the first of each, and how many follow one another."""
+    found: list[tuple[int, int]] = []
+    for page in sorted(pages):
+        if found and sum(found[-1]) == page:
+            found[-1] = (found[-1][0], found[-1][1] + 1)
+        else:
+            found.append((page, 1))
+    return found

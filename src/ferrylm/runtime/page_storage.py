@@ -23,10 +23,10 @@ class PageStorage:
         )
         self._page_bytes = array_bytes(shapes[1][1:], library.kv_dtype)
 
-    def clear_values(self, page: int) -> None:
-        """Set the values of one page to 0 in every layer."""
+    def clear_values(self, first: int, count: int) -> None:
+        """Set the values of `count` pages to 0 in every layer."""
         for values in self.values:
-            self._backend.zero(values, page * self._page_bytes, self._page_bytes)
+            self._backend.zero(values, first * self._page_bytes, count * self._page_bytes)
 
     def tensors(self) -> tuple[list[Tensor], list[Tensor]]:
         """Return keys and values, one tensor a layer."""

@@ -19,7 +19,6 @@ from ferrylm.schedules.gpu.halves import (
     halve,
 )
 from ferrylm.schedules.gpu.halves_grid import HalvesGrid, HalvesStreamTile, HalvesTile
-from ferrylm.schedules.gpu.halves_row import halve_row
 from ferrylm.schedules.gpu.layout import GROUP, WeightFormat, groups, padded
 from ferrylm.schedules.gpu.matmul_halves import halves_matmul
 from ferrylm.schedules.gpu.matvec_grid import Product
@@ -148,10 +147,8 @@ def test_groups_beyond_the_last_count_for_nothing() -> None:
 def test_rows_become_halves_with_a_norm_or_without_and_rows_again(width: int) -> None:
     m = 24
     functions = {
-        "plain": halve(Rows(8), width, 256),
-        "normed": halve(Rows(8), width, 256, EPS),
-        "row_plain": halve_row(Rows(8, m), width, 32),
-        "row_normed": halve_row(Rows(8, m), width, 64, EPS),
+        "plain": halve(Rows(8), width, 32),
+        "normed": halve(Rows(8, m), width, 64, EPS),
         "exposed": expose_halves(Rows(8), width, 256),
     }
     built = build(functions, arch="90a")
@@ -161,8 +158,7 @@ def test_rows_become_halves_with_a_norm_or_without_and_rows_again(width: int) ->
     wide = x[:, :width].astype(np.float64)
     normed = wide / np.sqrt(np.mean(wide**2, axis=1, keepdims=True) + EPS) * gain
     shape = (HalvesLayout(width).shape(m), "uint32")
-    for name in ("plain", "normed", "row_plain", "row_normed"):
-        inputs, wanted = ([x], wide) if "plain" in name else ([x, gain], normed)
+    for name, inputs, wanted in (("plain", [x], wide), ("normed", [x, gain], normed)):
         (words,) = run(built[name], inputs, [shape])
         found = as_rows(words, width)
         np.testing.assert_allclose(found, wanted, rtol=2**-10.9, atol=1e-6)
