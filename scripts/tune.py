@@ -30,10 +30,11 @@ TABLE = Path(__file__).resolve().parent.parent / "schedules" / "gpu" / "matvec_t
 LEAST_GAIN = 0.01
 _MARK = "TUNED: dict[str, dict[str, MatvecTile]] = "
 
-Tiles = dict[str, dict[str, tuple[Any, ...]]]  # target -> product -> fields of MatvecTile
+Fields = dict[str, Any]  # of a MatvecTile
+Tiles = dict[str, dict[str, Fields]]  # target -> product -> tile
 
 
-def best_tiles(results: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
+def best_tiles(results: dict[str, Any]) -> dict[str, Fields]:
     """Return the tiles that beat the present ones, by product. Raises UsageError."""
     if results.get("format") != RESULTS or results.get("version") != 1:
         raise UsageError(
@@ -46,7 +47,7 @@ def best_tiles(results: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
             continue
         best, today = min(timed, key=lambda one: float(one["us"])), product["candidates"][0]
         if best["us"] < (1 - LEAST_GAIN) * today.get("us", float("inf")):
-            found[product["name"]] = tuple(best["tile"].values())
+            found[product["name"]] = best["tile"]
     return found
 
 
@@ -59,27 +60,36 @@ def rewritten(text: str, tiles: Tiles) -> str:
     for target, products in sorted(tiles.items()):
         lines.append(f'    "{target}": {{')
         for name, fields in sorted(products.items()):
-            lines.append(f'        "{name}": MatvecTile({", ".join(map(repr, fields))}),')
+            lines.append(f'        "{name}": MatvecTile({_arguments(fields)}),')
         lines.append("    },")
     table = "{\n" + "\n".join(lines) + "\n}" if lines else "{}"
     return f"{head}{_MARK}{table}\n"
 
 
+def _arguments(tile: Fields) -> str:
+    """Return what makes a tile, without what is 1, 0 or False unless it says otherwise."""
+    shape = f"{tile['subgroups']}, {tile['rows']}"
+    plain = {"split": 1, "unroll": 1, "ahead": False}
+    others = {name: value for name, value in tile.items() if name not in ("subgroups", "rows")}
+    named = [f"{name}={v!r}" for name, v in others.items() if v != plain.get(name, 0)]
+    return ", ".join([shape, *named])
+
+
 def apply(path: Path, table: Path) -> None:
     """Add the best tiles of some results to the table."""
-    from dataclasses import astuple
+    from dataclasses import asdict
 
     from ferrylm.schedules.gpu.matvec_tuned import TUNED
 
     results = json.loads(path.read_text())
     best = best_tiles(results)
-    tiles = {target: {n: astuple(t) for n, t in found.items()} for target, found in TUNED.items()}
+    tiles = {target: {n: asdict(t) for n, t in found.items()} for target, found in TUNED.items()}
     tiles[results["target"]] = {**tiles.get(results["target"], {}), **best}
     table.write_text(
         rewritten(table.read_text(), {t: found for t, found in tiles.items() if found})
     )
     for name, fields in best.items():
-        print(f"{results['target']} {name}: {fields}")
+        print(f"{results['target']} {name}: MatvecTile({_arguments(fields)})")
     print(f"{len(best)} of {len(results['products'])} products got another tile")
 
 

@@ -142,7 +142,7 @@ def found_results(*candidates: dict[str, Any]) -> dict[str, Any]:
 def test_the_fastest_tile_is_taken_where_it_gains_enough() -> None:
     today, other = candidate(10.0, 4, 2), candidate(9.0, 8, 4, 2, 2, True)
     assert tune.best_tiles(found_results(today, other)) == {
-        "plain_q4_int16_64x64_batch1": (8, 4, 2, 2, True)
+        "plain_q4_int16_64x64_batch1": asdict(MatvecTile(8, 4, 2, 2, True))
     }
     assert tune.best_tiles(found_results(today, candidate(9.95, 8, 4))) == {}
     assert tune.best_tiles(found_results(candidate(None, 4, 2), other)) != {}
@@ -167,6 +167,7 @@ def test_apply_rewrites_the_table_and_nothing_else(tmp_path: Path) -> None:
     exec(table.read_text(), names)
     tile = names["TUNED"]["cuda-sm90"]["plain_q4_int16_64x64_batch1"]
     assert tile == MatvecTile(8, 4, 2, 2, True)
+    assert "MatvecTile(8, 4, split=2, unroll=2, ahead=True)" in table.read_text()
     assert table.read_text().partition("TUNED: ")[0] == before.partition("TUNED: ")[0]
     assert tune.rewritten(table.read_text(), {}).endswith(
         "TUNED: dict[str, dict[str, MatvecTile]] = {}\n"
