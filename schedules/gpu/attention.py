@@ -1,16 +1,14 @@
 # mypy: disable-error-code="untyped-decorator,no-untyped-def"
-"""Causal attention of a few query rows over paged keys and values, on GPUs.
+"""Causal attention of a prompt's rows over paged keys and values, in float32, on GPUs.
 
 computes  out[m, h] = sum_t softmax_t(q[m, h] . k[t, h // R]) * v[t, h // R], t <= position[m]
 shapes    q float32 (M, Hq, D), scaled by 1/sqrt(D) already; pages as in layout.py
-          block_tables int32 (S, W); positions int32 (M,), -1 for a padding row
+          block_tables int32 (1, W); positions int32 (M,), -1 for a padding row
           out float32 (M, padded(Hq * D)), zeros beyond Hq * D
-mapping   workgroup  decode   (sequence, KV head, chunk of tokens); attention_merge.py joins chunks
-                     prefill  (tile of query tokens, KV head), all chunks in order
+mapping   workgroup  (tile of query tokens, KV head), all chunks in order
           inside     attention_blocks.py
 limits    page a multiple of BLOCK tokens
-traffic   keys and values once per workgroup (arXiv 2205.14135; split over tokens as in
-          "Flash-Decoding", pytorch.org, 2023)
+traffic   keys and values once per workgroup (arXiv 2205.14135)
 """
 
 from __future__ import annotations
@@ -33,12 +31,7 @@ from ferrylm.schedules.gpu.attention_plan import VALUE_VECTOR, AttentionPlan
 from ferrylm.schedules.gpu.layout import KEY_VECTOR, padded
 from ferrylm.schedules.gpu.row_counts import row_count
 
-__all__ = ["decode_attention", "prefill_attention"]
-
-
-def chunks_of(table_width: Any, page_size: Any, chunk: int) -> Any:
-    """Return the number of chunks that cover a block table."""
-    return (table_width * page_size + chunk - 1) // chunk
+__all__ = ["prefill_attention"]
 
 
 def prefill_attention(rows: Rows, plan: AttentionPlan) -> Any:
@@ -132,88 +125,3 @@ def zero_padding(out, first_row, rows, thread, plan, width):
         for m in T.unroll(rows):
             if plan.shape.num_heads * plan.head_dim + thread < width:
                 out[first_row + m, plan.shape.num_heads * plan.head_dim + thread] = T.float32(0)
-
-
-def decode_attention(batch: int, plan: AttentionPlan) -> Any:
-    """Return the PrimFunc (q, keys, values, block_tables, positions, partial), a sequence a row.
-
-    partial float32 (batch * Hkv, chunks, R, D + 2) holds sums that are not normalized, their
-    largest score and their sum of weights; chunks beyond a sequence's length are not written.
-    """
-    shape, head_dim, kv_heads = plan.shape, plan.shape.head_dim, plan.shape.num_kv_heads
-    outputs, value_width = plan.rows_a_lane, padded(plan.shape.head_dim, KEY_VECTOR)
-
-    @T.prim_func(s_tir=True, private=True)
-    def func(
-        pq: T.handle, pkeys: T.handle, pvalues: T.handle, ptables: T.handle,
-        ppositions: T.handle, ppartial: T.handle,
-    ):  # fmt: skip
-        T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": plan.subgroup})
-        pages, page_size, table_width = T.int32(), T.int32(), T.int32()
-        q = T.match_buffer(pq, (batch, shape.num_heads, head_dim), "float32")
-        keys = T.match_buffer(
-            pkeys, (pages, kv_heads, plan.vectors, page_size, KEY_VECTOR), shape.kv_dtype
-        )
-        values = T.match_buffer(pvalues, (pages, kv_heads, page_size, value_width), shape.kv_dtype)
-        tables = T.match_buffer(ptables, (batch, table_width), "int32")
-        positions = T.match_buffer(ppositions, (batch,), "int32")
-        chunks = T.meta_var(chunks_of(table_width, page_size, plan.chunk))
-        out = T.match_buffer(
-            ppartial, (batch * kv_heads, chunks, plan.heads, head_dim + 2), "float32"
-        )
-        for chunk in T.thread_binding(chunks, thread="blockIdx.x"):
-            for task in T.thread_binding(batch * kv_heads, thread="blockIdx.y"):
-                for thread in T.thread_binding(plan.threads, thread="threadIdx.x"):
-                    queries = T.alloc_buffer(
-                        (plan.rows, plan.vectors * KEY_VECTOR), "float32", scope="shared"
-                    )
-                    scores = T.alloc_buffer((plan.rows, plan.chunk), "float32", scope="shared")
-                    largest = T.alloc_buffer((plan.rows,), "float32", scope="shared")
-                    total = T.alloc_buffer((plan.rows,), "float32", scope="shared")
-                    factor = T.alloc_buffer((plan.rows,), "float32", scope="shared")
-                    partial = T.alloc_buffer(
-                        (outputs * VALUE_VECTOR, plan.threads if plan.token_stripes > 1 else 1),
-                        "float32", scope="shared",
-                    )  # fmt: skip
-                    places = T.alloc_buffer((plan.chunk, 2), "int32", scope="shared")
-                    output = T.alloc_buffer((outputs * VALUE_VECTOR,), "float32", scope="local")
-                    sequence = T.meta_var(task // kv_heads)
-                    if chunk * plan.chunk <= positions[sequence]:
-                        for i in T.unroll(outputs * VALUE_VECTOR):
-                            output[i] = T.float32(0)
-                        if thread < plan.rows:
-                            largest[thread] = T.float32(MASKED)
-                            total[thread] = T.float32(0)
-                        load_queries(
-                            q, queries, thread, sequence, task % kv_heads * plan.heads, plan
-                        )
-                        T.tvm_storage_sync("shared")
-                        score_chunk(
-                            queries, keys, tables, positions, scores, places, thread, sequence,
-                            sequence,
-                            task % kv_heads, chunk * plan.chunk, positions[sequence] + 1, plan,
-                            page_size,
-                        )  # fmt: skip
-                        T.tvm_storage_sync("shared")
-                        softmax_chunk(scores, largest, total, factor, thread, plan)
-                        T.tvm_storage_sync("shared")
-                        weigh_values(scores, values, places, output, thread, task % kv_heads, plan)
-                        if plan.token_stripes > 1:
-                            add_stripes(output, partial, thread, plan)
-                        store_partial(out, output, largest, total, task, chunk, thread, plan)
-
-    return func
-
-
-@T.inline
-def store_partial(out, output, largest, total, task, chunk, thread, plan):
-    if thread < plan.stripe_threads:
-        for i in T.unroll(plan.rows_a_lane):
-            for j in T.unroll(VALUE_VECTOR):
-                if plan.vector(thread) * VALUE_VECTOR + j < plan.head_dim:
-                    out[
-                        task, chunk, plan.row(thread, i), plan.vector(thread) * VALUE_VECTOR + j
-                    ] = output[i * VALUE_VECTOR + j]
-    if thread < plan.rows:
-        out[task, chunk, thread, plan.head_dim] = largest[thread]
-        out[task, chunk, thread, plan.head_dim + 1] = total[thread]

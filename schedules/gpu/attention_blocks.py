@@ -1,5 +1,5 @@
 # mypy: disable-error-code="untyped-decorator,no-untyped-def"
-"""The pieces of attention over paged keys and values that prefill and decode share, on GPUs.
+"""The pieces of attention of a prompt over paged keys and values, on GPUs.
 
 A workgroup has rows r = 0 .. queries * R - 1: R query heads of each of its query tokens, all of one
 KV head. It walks tokens in chunks: scores with a token per lane, a softmax with a row per subgroup,

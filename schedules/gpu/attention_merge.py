@@ -1,11 +1,14 @@
 # mypy: disable-error-code="untyped-decorator,no-untyped-def"
-"""Joining the chunks of attention in a decode step, on GPUs.
+"""Joining the splits of attention in a decode step by a kernel of its own, on GPUs.
 
-computes  out[m, h] = sum_c e^(largest_c - M) sums_c / sum_c e^(largest_c - M) weights_c,
-          M = max_c largest_c, perhaps quantized for the product that follows
-shapes    partial float32 (M * Hkv, chunks, R, D + 2) as attention.py leaves it
+Heads whose elements fill no whole groups of 32 columns need it: the groups to be quantized then
+hold results of several workgroups of attention_decode.py.
+
+computes  out[m, h] = sum_i e^(largest_i - M) sums_i / sum_i e^(largest_i - M) weights_i,
+          M = max_i largest_i, perhaps quantized for the product that follows
+shapes    partial float32 (M * tasks, splits, partial_width) as attention_decode.py leaves it
           out float32 (M, padded(Hq * D)), or codes and terms as in layout.py
-mapping   workgroup  32 columns of a row; lane  4 columns of every STRIPES-th chunk
+mapping   workgroup  32 columns of a row; lane  4 columns of every STRIPES-th split
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from tvm.script import tirx as T
 
 from ferrylm.schedules.gpu.activations import COLUMNS, LANES, quantize_columns
 from ferrylm.schedules.gpu.attention_blocks import MASKED
-from ferrylm.schedules.gpu.attention_plan import AttentionPlan
+from ferrylm.schedules.gpu.attention_decode_plan import DecodePlan
 from ferrylm.schedules.gpu.layout import GROUP, ActivationLayout, groups, padded
 from ferrylm.schedules.gpu.signature import without
 
@@ -34,21 +37,25 @@ def sum_stripe(shared, partial, first_task, group, thread, count, outputs, plan)
         head = T.meta_var(T.min(first + h, outputs - 1) // plan.head_dim)
         d = T.meta_var(T.min(first + h, outputs - 1) % plan.head_dim)
         columns = T.meta_var(COLUMNS if plan.head_dim % COLUMNS == 0 else 1)
-        task = T.meta_var(first_task + head // plan.heads)
+        part = T.meta_var(head % plan.shape.query_heads // plan.heads)
+        task = T.meta_var(first_task + head // plan.shape.query_heads * plan.parts + part)
         state[0] = T.float32(MASKED)
         state[1] = T.float32(0)
         for j in T.unroll(columns):
             sums[j] = T.float32(0)
         for i in T.serial(T.truncdiv(count + STRIPES - 1 - stripe, STRIPES)):
-            chunk = T.meta_var(i * STRIPES + stripe)
-            row = T.meta_var(head % plan.heads)
-            state[2] = T.max(state[0], partial[task, chunk, row, plan.head_dim])
+            split = T.meta_var(i * STRIPES + stripe)
+            row = T.meta_var(head % plan.shape.query_heads % plan.heads)
+            state[2] = T.max(state[0], partial[task, split, plan.best_at(row)])
             state[3] = T.exp(state[0] - state[2])
-            state[4] = T.exp(partial[task, chunk, row, plan.head_dim] - state[2])
+            state[4] = T.exp(partial[task, split, plan.best_at(row)] - state[2])
             state[0] = state[2]
-            state[1] = state[1] * state[3] + state[4] * partial[task, chunk, row, plan.head_dim + 1]
+            state[1] = state[1] * state[3] + state[4] * partial[task, split, plan.weight_at(row)]
             for j in T.unroll(columns):
-                sums[j] = sums[j] * state[3] + state[4] * partial[task, chunk, row, d + j]
+                sums[j] = (
+                    sums[j] * state[3]
+                    + state[4] * partial[task, split, row * plan.head_dim + d + j]
+                )
         for j in T.unroll(columns):
             shared[0, stripe, thread % LANES * COLUMNS + h + j] = state[0]
             shared[1, stripe, thread % LANES * COLUMNS + h + j] = state[1]
@@ -71,19 +78,12 @@ def join_stripes(merged, shared, lane, count):  # noqa: D103
         merged[j] = sums[2] / T.max(sums[1], T.float32(1e-30))
 
 
-def merge_attention(batch: int, plan: AttentionPlan, layout: ActivationLayout | None = None) -> Any:
+def merge_attention(batch: int, plan: DecodePlan, layout: ActivationLayout | None = None) -> Any:
     """Return the PrimFunc (partial, positions, out or codes and terms).
 
-    out is float32; with a `layout` it is quantized to codes and terms instead. The number of chunks
-    of the partial results is a size variable of its own.
+    out is float32; with a `layout` it is quantized to codes and terms instead.
     """
-    shape, head_dim, kv_heads, heads = (
-        plan.shape,
-        plan.head_dim,
-        plan.shape.num_kv_heads,
-        plan.heads,
-    )
-    outputs = shape.num_heads * head_dim
+    outputs = plan.shape.num_heads * plan.head_dim
     width, g = padded(outputs), groups(outputs)
     prepared = layout is not None
     stored = layout or ActivationLayout(outputs, 1)
@@ -95,9 +95,8 @@ def merge_attention(batch: int, plan: AttentionPlan, layout: ActivationLayout | 
         pterms: T.handle,
     ):  # fmt: skip
         T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": plan.subgroup})
-        chunks = T.int32()
         partial = T.match_buffer(
-            ppartial, (batch * kv_heads, chunks, heads, head_dim + 2), "float32"
+            ppartial, (batch * plan.tasks, plan.splits, plan.partial_width), "float32"
         )
         positions = T.match_buffer(ppositions, (batch,), "int32")
         out = T.match_buffer(pout, (batch, width), "float32")
@@ -110,16 +109,13 @@ def merge_attention(batch: int, plan: AttentionPlan, layout: ActivationLayout | 
                     merged = T.alloc_buffer((COLUMNS,), "float32", scope="local")
                     squares = T.alloc_buffer((1,), "float32", scope="local")
                     sum_stripe(
-                        shared, partial, m * kv_heads, group, thread,
-                        T.truncdiv(positions[m] + plan.chunk, plan.chunk), outputs, plan,
+                        shared, partial, m * plan.tasks, group, thread,
+                        plan.split_count(positions[m]), outputs, plan,
                     )  # fmt: skip
                     T.tvm_storage_sync("shared")
                     if thread < plan.subgroup:
                         squares[0] = T.float32(0)
-                        join_stripes(
-                            merged, shared, thread % LANES,
-                            T.truncdiv(positions[m] + plan.chunk, plan.chunk),
-                        )  # fmt: skip
+                        join_stripes(merged, shared, thread % LANES, plan.split_count(positions[m]))
                         for j in T.unroll(COLUMNS):
                             if group * GROUP + thread % LANES * COLUMNS + j >= outputs:
                                 merged[j] = T.float32(0)

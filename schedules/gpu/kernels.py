@@ -1,8 +1,8 @@
 """The GPU kernels as the model calls them: each method emits calls of scheduled functions.
 
 The interface is that of schedules/cpu/kernels.py, but an activation may be `Prepared`: a kernel
-quantizes its results for the product that follows, so that a layer of a decode step is seven
-launches: qkv; RoPE and append; attention; merge; output projection; gate and up; down.
+quantizes its results for the product that follows, so that a layer of a decode step is five
+launches: qkv; RoPE, append and attention; output projection; gate and up; down.
 """
 
 from __future__ import annotations
@@ -15,25 +15,26 @@ from tvm.relax.frontend.nn import op
 from ferrylm.schedules.cpu.attention import AttentionShape
 from ferrylm.schedules.cpu.kernels import MatrixStorage
 from ferrylm.schedules.cpu.rows import Rows
-from ferrylm.schedules.gpu import activations, attention, embedding, rope
+from ferrylm.schedules.gpu import activations, embedding, rope
 from ferrylm.schedules.gpu import expose as exposing
-from ferrylm.schedules.gpu.attention_merge import merge_attention
-from ferrylm.schedules.gpu.attention_plan import BLOCK, AttentionPlan, queries_that_fit
+from ferrylm.schedules.gpu.attention_kernels import DecodeAttention
+from ferrylm.schedules.gpu.attention_plan import BLOCK
+from ferrylm.schedules.gpu.attention_prefill import prefill_kernel
 from ferrylm.schedules.gpu.halves_kernels import HalvesKernels
 from ferrylm.schedules.gpu.layout import ActivationLayout, WeightFormat, padded
 from ferrylm.schedules.gpu.matmul_matrix import matrix_matmul
 from ferrylm.schedules.gpu.matvec import Product, matvec
-from ferrylm.schedules.gpu.overlap import LAUNCH_PARAMS, overlapped
+from ferrylm.schedules.gpu.overlap import LAUNCH_PARAMS, leading, overlapped
 from ferrylm.schedules.gpu.prepared import Halves, Prepared, plain
 from ferrylm.schedules.gpu.profile import GpuProfile
 from ferrylm.schedules.gpu.sampling import emit_draw
 from ferrylm.schedules.gpu.tiles import (
-    ROW_TILE,
     PREFILL_CHUNK,
     PREFILL_CHUNK_MATRIX,
     ROW_TILE,
     attention_in_halves,
     in_halves,
+    matrix_tile,
     matvec_tile,
     on_matrix_units,
     row_threads,
@@ -72,10 +73,10 @@ class GpuKernels:
         self.profile, self.arithmetic, self.shape = profile, arithmetic, shape
         self._parts = {"int8": 1, "int16": 2, "f32": 0}[arithmetic]
         self._cache: dict[tuple[object, ...], Any] = {}
-
-    def matrix(self, storage: MatrixStorage, *, pairs: bool = False) -> Matrix:
         self._halves = HalvesKernels(profile, self._call)
         self._attention = DecodeAttention(profile, shape, self._launched, self._call)
+
+    def matrix(self, storage: MatrixStorage, *, pairs: bool = False) -> Matrix:
         """Return the parameters of a matrix; `pairs` (gate and up) makes no difference here."""
         del pairs
         arithmetic = self.arithmetic if storage.storage in ("q4", "q8") else "f32"
@@ -85,25 +86,25 @@ class GpuKernels:
             )
         )
 
-    def transform_functions(self, names: set[str]) -> dict[str, Any]:
-        """Return the repacking functions of these names: there are none."""
     @property
     def prefill_chunk(self) -> int:
         """Return how many tokens one call of prefill takes at most."""
         return PREFILL_CHUNK_MATRIX if self.profile.matrix else PREFILL_CHUNK
 
-    def product_arithmetic(self, rows: Rows, storage: str) -> str:
     def attention_arithmetic(self, rows: Rows) -> str:
         """Return how attention is computed: f32 or f16."""
         halves = rows.count is None and attention_in_halves(self.profile, self.shape)
         return "f16" if halves else "f32"
 
+    def product_arithmetic(self, rows: Rows, storage: str) -> str:
         """Return how products with weights of a storage are computed: f32, int8, int16 or f16."""
         if storage not in ("q4", "q8") or self._parts == 0:
             return "f32"
         fmt = WeightFormat(1, 1, storage, False, self.arithmetic)
         return "f16" if in_halves(self.profile, rows, fmt) else self.arithmetic
 
+    def transform_functions(self, names: set[str]) -> dict[str, Any]:
+        """Return the repacking functions of these names: there are none."""
         if names:
             raise ValueError(f"GPU kernels repack no weights, asked for {sorted(names)}")
         return {}
@@ -124,13 +125,24 @@ class GpuKernels:
         ready = LAUNCH_PARAMS in func.attrs
         return overlapped(func) if self.profile.overlap and not ready else func
 
+    def _first(self, func: Any) -> Any:
+        """Return a step's first kernel as it is launched on this device."""
+        return leading(func) if self.profile.overlap else func
+
     def embed(self, rows: Rows, tokens: Tensor, table: Matrix) -> Tensor:
         """Look up float32 rows (M, padded(H)) for tokens (tiles, rows of a tile)."""
         m = tokens.shape[0] * tokens.shape[1]
         out = nn.Tensor.placeholder((m, padded(table.fmt.columns)), "float32")
         threads = row_threads(self.profile, table.fmt.columns)
-        make = lambda: embedding.embed(rows, table.fmt, threads)  # noqa: E731
-        return self._call(rows, "embed", make, [tokens, *table.tensors()], out)
+        attention, args = self._attention, [tokens, *table.tensors()]
+        if rows.count is None:
+            make = lambda: self._first(embedding.embed(rows, table.fmt, threads))  # noqa: E731
+            return self._call(rows, "embed", make, args, out)
+        tasks = attention.plan.tasks
+        make = lambda: self._first(embedding.embed(rows, table.fmt, threads, tasks))  # noqa: E731
+        counters, x = self._call(rows, "embed", make, args, [attention.counters(rows.count), out])
+        attention.zeroed(tokens, counters)
+        return x
 
     def norm_linear(
         self, rows: Rows, x: Any, gain: Tensor, weight: Matrix, eps: float, epilogue: str
@@ -140,10 +152,10 @@ class GpuKernels:
         The result of swiglu is Prepared where the arithmetic is an integer one.
         """
         width, fmt = weight.fmt.columns, weight.fmt
-        if not fmt.integer:
-            out = nn.Tensor.placeholder((plain(x).shape[0], padded(width)), "float32")
         if in_halves(self.profile, rows, fmt):
             return self._halves.norm_linear(rows, plain(x), gain, weight, eps, epilogue)
+        if not fmt.integer:
+            out = nn.Tensor.placeholder((plain(x).shape[0], padded(width)), "float32")
             threads = row_threads(self.profile, width)
             make = lambda: activations.norm(rows, width, threads, self.profile.subgroup, eps)  # noqa: E731
             normed = self._call(rows, f"norm_{width}", make, [plain(x), gain], out)
@@ -168,10 +180,10 @@ class GpuKernels:
         """
         fmt, added = weight.fmt, plain(residual)
         m = added.shape[0]
-        if not fmt.integer:
-            product = Product(rows, fmt, "residual")
         if in_halves(self.profile, rows, fmt):
             return self._halves.linear(rows, x, weight, added)
+        if not fmt.integer:
+            product = Product(rows, fmt, "residual")
             return self._matvec(rows, m, product, [plain(x)], weight, [added])
         prepared = self._prepare(rows, x, None, fmt.columns)
         parts = 0 if next_gain is None else self._parts
@@ -253,44 +265,27 @@ class GpuKernels:
     ) -> Any:
         """Rotate, append keys and values to their pages, attend; rows of padded(Hq * D)."""
         shape, m = self.shape, qkv.shape[0]
-        prefill = rows.count is None
-        suffix = "prefill" if prefill else f"batch{rows.count}"
-        q = nn.Tensor.placeholder((m, shape.num_heads, shape.head_dim), "float32")
-        key = ("rope_append", rows.count)
-        if key not in self._cache:
-            threads = max(self.profile.subgroup, min(64, shape.head_dim // 2))
-            func = rope.rope_append(rows, shape, threads, one_sequence=prefill)
-            self._cache[key] = self._launched(func)
-        args = [qkv, step.cos, step.sin, step.positions, step.block_tables, keys, values]
-        found = op.tensor_ir_inplace_op(
-            self._cache[key], f"rope_append_{suffix}", args, [5, 6, -1], [keys, values, q]
-        )
-        return self._attention(rows, found[2], found[0], found[1], step)
-
-    def _attention(self, rows: Rows, q: Tensor, keys: Tensor, values: Tensor, step: Any) -> Any:
-        shape, m = self.shape, q.shape[0]
-        prefill = rows.count is None
-        tile = attention_tile(self.profile, shape.head_dim, prefill=prefill)
-        queries = queries_that_fit(shape, tile, ROW_TILE) if prefill else 1
-        plan = AttentionPlan(shape, tile, self.profile.subgroup, queries)
         width = shape.num_heads * shape.head_dim
         out = nn.Tensor.placeholder((m, padded(width)), "float32")
-        args = [q, keys, values, step.block_tables, step.positions]
-        if rows.count is None:
-            make = lambda: attention.prefill_attention(rows, plan)  # noqa: E731
-            return self._call(rows, "attention", make, args, out)
-        batch, parts = rows.count, self._parts
-        chunks = attention.chunks_of(step.block_tables.shape[1], keys.shape[3], plan.chunk)
-        partial = nn.Tensor.placeholder(
-            (batch * shape.num_kv_heads, chunks, shape.query_heads, shape.head_dim + 2), "float32"
-        )
-        make = lambda: attention.decode_attention(batch, plan)  # noqa: E731
-        partial = self._call(rows, "attention", make, args, partial)
-        layout = self._layout(rows, width) if parts else None
-        make = lambda: merge_attention(batch, plan, layout)  # noqa: E731
-        merged = self._quantized(rows, m, width) if parts else out
-        found = self._call(rows, "merge_attention", make, [partial, step.positions], merged)
-        return Prepared(found[0], found[1], m, width) if parts else found
+        halved = on_matrix_units(self.profile, rows)
+        if rows.count is not None:
+            layout = self._layout(rows, width) if self._parts and not halved else None
+            outs = [out] if layout is None else self._quantized(rows, m, width)
+            found = self._attention.emit(rows, qkv, step, keys, values, layout, outs)
+            return found[0] if layout is None else Prepared(found[0], found[1], m, width)
+        q = nn.Tensor.placeholder((m, shape.num_heads, shape.head_dim), "float32")
+        if ("rope_append", None) not in self._cache:
+            threads = max(self.profile.subgroup, min(64, shape.head_dim // 2))
+            func = self._launched(rope.rope_append(rows, shape, threads, one_sequence=True))
+            self._cache["rope_append", None] = func
+        args = [qkv, step.cos, step.sin, step.positions, step.block_tables, keys, values]
+        found = op.tensor_ir_inplace_op(
+            self._cache["rope_append", None], "rope_append_prefill", args, [5, 6, -1],
+            [keys, values, q],
+        )  # fmt: skip
+        args = [found[2], found[0], found[1], step.block_tables, step.positions]
+        make = lambda: prefill_kernel(self.profile, shape, rows)  # noqa: E731
+        return self._call(rows, "attention", make, args, out)
 
     def select_row(self, rows: Rows, x: Any, row: Tensor, width: int) -> Tensor:
         """Return row `row[0]` of x as (1, padded(width))."""
@@ -314,9 +309,9 @@ class GpuKernels:
 
     def expose(self, rows: Rows, activation: Any, width: int) -> Tensor:
         """Return an activation as float32 rows; NaN where it contradicts itself."""
-        if not isinstance(activation, Prepared):
         if isinstance(activation, Halves):
             return self._halves.expose(rows, activation)
+        if not isinstance(activation, Prepared):
             return activation
         kept, threads = activation.x is not None, row_threads(self.profile, width)
         subgroup, layout = self.profile.subgroup, self._layout(rows, width)

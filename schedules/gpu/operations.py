@@ -140,3 +140,18 @@ def launch_dependents() -> Expression:
 def grid_dependency_wait() -> Expression:
     """Wait for all memory of the kernels before; CUDA alone."""
     return T.call_extern("void", "ferrylm.grid_dependency_wait")
+
+
+def device_release() -> Expression:
+    """Let all the device see what this thread wrote; a barrier and device_count come next."""
+    return T.call_extern("int32", "ferrylm.device_release")
+
+
+def device_acquire() -> Expression:
+    """See what other workgroups released; device_count and a barrier came before."""
+    return T.call_extern("int32", "ferrylm.device_acquire")
+
+
+def device_count(counter: Expression, value: Expression) -> Expression:
+    """Add to an int32 in global memory for the whole workgroup; return what was there before."""
+    return T.call_extern("int32", "ferrylm.device_count", counter, value)

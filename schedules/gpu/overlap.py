@@ -1,7 +1,12 @@
 """Kernels that start while the one before them ends: programmatic dependent launch, on CUDA.
 
 A kernel lets its successor start at once and waits for its predecessor before it touches anything
-but weights (CUDA C++ Programming Guide, "Programmatic Dependent Launch and Synchronization").
+but what no kernel of the step writes: weights, positions, block tables, and in pages the tokens of
+earlier steps (CUDA C++ Programming Guide, "Programmatic Dependent Launch and Synchronization").
+
+A step's first kernel is launched as any other: once everything before has ended. Kernels pile up
+behind it, each waiting for the one before, so that whatever runs during a step begins after all
+earlier steps, although a kernel's own wait speaks of its predecessor alone.
 """
 
 from __future__ import annotations
@@ -20,6 +25,17 @@ DEPENDENT_LAUNCH = "tirx.use_programtic_dependent_launch"  # its spelling in TVM
 def overlapped(func: Any, *, waits: bool = False) -> Any:
     """Return the kernel with dependent launch; `waits` says that it waits by itself."""
     first = [launch_dependents()] if waits else [launch_dependents(), grid_dependency_wait()]
+    return _beginning_with(func, first).with_attr(LAUNCH_PARAMS, [DEPENDENT_LAUNCH])
+
+
+def leading(func: Any) -> Any:
+    """Return a step's first kernel: it lets the next one start and depends on none itself."""
+    # The empty list says that its launch is settled.
+    return _beginning_with(func, [launch_dependents()]).with_attr(LAUNCH_PARAMS, [])
+
+
+def _beginning_with(func: Any, first: list[Any]) -> Any:
+    """Return the kernel whose threads all make some calls first."""
 
     def begin(loop: Any) -> Any:
         if loop.thread_binding is None or loop.thread_binding.thread_tag != "threadIdx.x":
@@ -31,5 +47,4 @@ def overlapped(func: Any, *, waits: bool = False) -> Any:
         )  # fmt: skip
 
     body = structural_map(func.body, (tirx.For, begin))
-    changed = tirx.PrimFunc(func.params, body, func.ret_type, func.attrs)
-    return changed.with_attr(LAUNCH_PARAMS, [DEPENDENT_LAUNCH])
+    return tirx.PrimFunc(func.params, body, func.ret_type, func.attrs)

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ferrylm.schedules.cpu.attention import AttentionShape
 from ferrylm.schedules.cpu.rows import Rows
+from ferrylm.schedules.gpu.attention_decode_plan import DecodeTile
+from ferrylm.schedules.gpu.attention_matrix_plan import MatrixAttentionTile, fits_matrix_units
 from ferrylm.schedules.gpu.attention_plan import AttentionTile
 from ferrylm.schedules.gpu.halves_grid import GROUPS as HALVES_GROUPS
 from ferrylm.schedules.gpu.halves_grid import HalvesStreamTile, HalvesTile
@@ -20,10 +23,10 @@ from ferrylm.schedules.gpu.matvec_grid import MatvecTile, Product
 from ferrylm.schedules.gpu.profile import GpuProfile
 
 ROW_TILE = 8  # rows of activations that prefill works on together
-
-
 PREFILL_CHUNK = 256  # tokens of one call of prefill
 PREFILL_CHUNK_MATRIX = 1024  # the same where matrix units want long ones; takes memory
+
+
 @dataclass(frozen=True)
 class MatvecChoice:
     """The tile of products with at most `rows` rows and at least `columns` columns."""
@@ -59,14 +62,11 @@ MATRIX_FEW = MatrixTile(8, 8, 2, 1)
 MATRIX_MANY = MatrixTile(4, 1, 4, 2)
 
 
-def on_matrix_units(profile: GpuProfile, rows: Rows) -> bool:
-    """Return whether there are enough rows of activations for matrix units."""
 # Products of halves: on chips with the copy engine, and before.
 HALVES_OVERLAPPED = HalvesTile(8, 16, stages=3, workgroups=2)
 HALVES = HalvesTile(8, 8, stages=3, workgroups=1)
 
 
-def in_halves(profile: GpuProfile, rows: Rows, fmt: WeightFormat) -> bool:
 # Those of eight rows, by the least rows of the matrix.
 HALVES_STREAM = (
     (65536, HalvesStreamTile(8, 8, 2)),
@@ -75,6 +75,7 @@ HALVES_STREAM = (
 )
 
 
+def in_halves(profile: GpuProfile, rows: Rows, fmt: WeightFormat) -> bool:
     """Return whether a product's activations are float16: where matrix units have enough rows."""
     return on_matrix_units(profile, rows) and fmt.integer
 
@@ -84,7 +85,6 @@ def halves_tile(profile: GpuProfile) -> HalvesTile:
     return HALVES_OVERLAPPED if profile.overlap else HALVES
 
 
-    return profile.matrix and rows.tile == MATRIX_ROWS
 def halves_stream_tile(product: Product) -> HalvesStreamTile:
     """Return the tile of products of halves of a decode step."""
     found = next(tile for rows, tile in HALVES_STREAM if product.fmt.rows >= rows)
@@ -96,6 +96,7 @@ def halves_stream_tile(product: Product) -> HalvesStreamTile:
 
 def on_matrix_units(profile: GpuProfile, rows: Rows) -> bool:
     """Return whether there are enough rows of activations for matrix units."""
+    return profile.matrix and rows.tile == MATRIX_ROWS
 
 
 def matrix_tile(product: Product) -> MatrixTile:
@@ -156,8 +157,8 @@ def _fitting(tile: MatvecTile, width: int, column_groups: int) -> MatvecTile:
     return tile
 
 
-def attention_tile(profile: GpuProfile, head_dim: int, *, prefill: bool) -> AttentionTile:
-    """Return the tile of attention over heads of `head_dim` elements."""
+def attention_tile(profile: GpuProfile, head_dim: int) -> AttentionTile:
+    """Return the tile of attention of prefill over heads of `head_dim` elements."""
     threads = 64 if profile.subgroup == 8 else 128
     while threads * 4 < head_dim:
         threads *= 2
@@ -165,7 +166,12 @@ def attention_tile(profile: GpuProfile, head_dim: int, *, prefill: bool) -> Atte
 
 
 # Attention of a decode step, by subgroup width: 64 to 128 tokens a workgroup at once.
-DECODE = {8: DecodeTile(8), 16: DecodeTile(4), 32: DecodeTile(4, value_unroll=16), 64: DecodeTile(2)}
+DECODE = {
+    8: DecodeTile(8),
+    16: DecodeTile(4),
+    32: DecodeTile(4, value_unroll=16),
+    64: DecodeTile(2),
+}
 
 
 def decode_tile(profile: GpuProfile) -> DecodeTile:

@@ -102,7 +102,7 @@ def test_a_gpu_tells_the_times_of_a_step_that_is_otherwise_replayed(build: Build
         library, manifest = found.plan.library, Artifact.open(build("vulkan nibbles")).manifest
     assert library.kind == "vulkan"
     names = [launch.name for launch in times.launches]
-    assert names.count("attention_batch1") == manifest.model.num_layers
+    assert names.count("rope_attention_batch1") == manifest.model.num_layers
     assert sum("_q4" in name for name in names) >= 4 * manifest.model.num_layers + 1
     assert all(launch.milliseconds > 0 for launch in times.launches)
 

@@ -44,7 +44,7 @@ def check_of(golden: Any, operation: str) -> Any:
 
 HOSTILE: dict[str, Callable[[Any], object]] = {
     "another format": lambda g: g.update(format="golden"),
-    "a later version": lambda g: g.update(version=2),
+    "a later version": lambda g: g.update(version=3),
     "a field too many": lambda g: g.update(extra=1),
     "no cases": lambda g: g.pop("cases"),
     "a case twice": lambda g: g["cases"].append(g["cases"][0]),

@@ -68,8 +68,10 @@ def test_an_append_writes_the_new_tokens_and_reads_their_rows_of_the_rotations()
 
 def test_a_fused_append_and_attention_does_both() -> None:
     y = Argument("float32", (1, 64))
-    found = traffic("rope_attention_batch1", [ROTATION, KEYS, VALUES, y])
-    assert found.bytes_moved == 32 + 2 * (1 + 101) * TOKEN + 256
+    partial = Argument("float32", (2, 32, 40))
+    for workspace in ([], [partial]):
+        found = traffic("rope_attention_batch1", [ROTATION, KEYS, VALUES, *workspace, y])
+        assert found.bytes_moved == 32 + 2 * (1 + 101) * TOKEN + 256
 
 
 def test_merging_reads_partial_results_and_no_pool() -> None:

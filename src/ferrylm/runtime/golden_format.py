@@ -18,7 +18,7 @@ from ferrylm.errors import ArtifactError
 from ferrylm.runtime.manifest_codec import FIX
 
 FORMAT_NAME = "ferrylm-golden"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)

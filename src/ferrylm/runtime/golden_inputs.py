@@ -132,8 +132,12 @@ def tokens(name: str, rows: int, vocabulary: int) -> npt.NDArray[np.int32]:
 
 
 def decode_positions(rows: int, context: int) -> list[int]:
-    """Return the position of each decode row: about the ends of vectors, pages and chunks."""
-    wanted = (130, 0, 31, 257, 127, 1, 64, 32, 200, 255, 128, 33)
+    """Return the position of each decode row.
+
+    Lengths are one, others, and for each end of a page or of tokens that are worked on together,
+    after 32, 64 and 128 tokens, that and one token fewer and more.
+    """
+    wanted = (128, 0, 31, 256, 126, 30, 64, 32, 62, 200, 63, 127)
     return [min(wanted[row % len(wanted)], context - 1) for row in range(rows)]
 
 

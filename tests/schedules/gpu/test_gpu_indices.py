@@ -35,7 +35,7 @@ def division_widths(code: bytes) -> set[int]:
 @pytest.mark.parametrize("heads", [14, 6, 10])
 def test_prefill_attention_divides_no_64_bit_integers(heads: int) -> None:
     shape = AttentionShape(heads, 2, 64, "float16")
-    tile = attention_tile(DOT, 64, prefill=True)
+    tile = attention_tile(DOT, 64)
     plan = AttentionPlan(shape, tile, DOT.subgroup, queries_that_fit(shape, tile, ROW_TILE))
     built = build({"kernel": prefill_attention(Rows(ROW_TILE), plan)})
     packed = tvm.get_global_func("runtime.ModulePackImportsToTensor")(built.mod)

@@ -1,0 +1,174 @@
+"""How workgroups and lanes share the work of attention in a decode step.
+
+The tokens of a sequence are cut into blocks of a token per lane of a workgroup, and consecutive
+blocks are a split, the work of one workgroup. How many a split has follows from the sequence's
+length alone, so that neither the batch nor the width of block tables nor the pages change a bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tvm.script import tirx as T
+
+from ferrylm.schedules.cpu.attention import AttentionShape
+from ferrylm.schedules.gpu.layout import GROUP, KEY_VECTOR, padded
+
+
+@dataclass(frozen=True)
+class DecodeTile:
+    """Subgroups of a workgroup, and the most query heads it has and splits a sequence has.
+
+    `key_unroll` vectors of a key and `value_unroll` vectors of values are on their way at once.
+    """
+
+    subgroups: int
+    heads: int = 4
+    splits: int = 32
+    key_unroll: int = 16
+    value_unroll: int = 8
+
+
+@dataclass(frozen=True)
+class DecodePlan:
+    """A DecodeTile applied to a shape, for subgroups of `subgroup` lanes."""
+
+    shape: AttentionShape
+    tile: DecodeTile
+    subgroup: int
+
+    @property
+    def threads(self) -> int:
+        """Return the threads of a workgroup."""
+        return self.tile.subgroups * self.subgroup
+
+    @property
+    def subgroups(self) -> int:
+        """Return the subgroups of a workgroup."""
+        return self.tile.subgroups
+
+    @property
+    def splits(self) -> int:
+        """Return how many splits a sequence has at most."""
+        return self.tile.splits
+
+    @property
+    def head_dim(self) -> int:
+        """Return D."""
+        return self.shape.head_dim
+
+    @property
+    def kv_dtype(self) -> str:
+        """Return the dtype of the pages."""
+        return self.shape.kv_dtype
+
+    @property
+    def parts(self) -> int:
+        """Return among how many workgroups the query heads of a KV head are divided."""
+        return -(-self.shape.query_heads // self.tile.heads)
+
+    @property
+    def heads(self) -> int:
+        """Return the query heads of a workgroup; the last of a KV head may have fewer."""
+        return -(-self.shape.query_heads // self.parts)
+
+    @property
+    def tasks(self) -> int:
+        """Return the workgroups of a sequence's split."""
+        return self.shape.num_kv_heads * self.parts
+
+    def kv_head(self, task: Any) -> Any:
+        """Return the KV head of a sequence's task."""
+        return task // self.parts
+
+    def first_head(self, task: Any) -> Any:
+        """Return the first query head of a sequence's task."""
+        return self.kv_head(task) * self.shape.query_heads + task % self.parts * self.heads
+
+    def heads_of(self, task: Any) -> Any:
+        """Return how many query heads a sequence's task has."""
+        if self.shape.query_heads % self.heads == 0:
+            return self.heads
+        return T.min(self.heads, self.shape.query_heads - task % self.parts * self.heads)
+
+    @property
+    def vectors(self) -> int:
+        """Return the vectors of a key, or of a value, in memory."""
+        return -(-self.head_dim // KEY_VECTOR)
+
+    @property
+    def key_unroll(self) -> int:
+        """Return how many vectors of a key a lane loads before it multiplies the first."""
+        return next(n for n in range(self.tile.key_unroll, 0, -1) if self.vectors % n == 0)
+
+    @property
+    def value_lanes(self) -> int:
+        """Return how many lanes share a value, a power of 2; some may have no vector of it."""
+        return min(self.subgroup, 1 << (self.vectors - 1).bit_length())
+
+    @property
+    def lane_vectors(self) -> int:
+        """Return how many vectors of a value a lane has, `value_lanes` apart."""
+        return -(-self.vectors // self.value_lanes)
+
+    @property
+    def token_lanes(self) -> int:
+        """Return how many tokens a subgroup weighs at once."""
+        return self.subgroup // self.value_lanes
+
+    @property
+    def value_unroll(self) -> int:
+        """Return how many tokens' values a lane loads before it weighs the first."""
+        most = max(1, self.tile.value_unroll // self.lane_vectors)
+        return next(n for n in range(most, 0, -1) if self.value_lanes % n == 0)
+
+    @property
+    def step_tokens(self) -> int:
+        """Return how many tokens a subgroup weighs with the values that were loaded at once."""
+        return self.token_lanes * self.value_unroll
+
+    @property
+    def sums(self) -> int:
+        """Return the sums of a workgroup, one for each element of its heads."""
+        return self.heads * self.head_dim
+
+    @property
+    def partial_width(self) -> int:
+        """Return the float32 numbers of a split's results, whole vectors of four.
+
+        They are the sums, then each head's largest score, then each head's sum of weights.
+        """
+        return padded(padded(self.sums, 4) + 2 * self.heads, 4)
+
+    def best_at(self, row: Any) -> Any:
+        """Return where the largest score of a head is among a split's results."""
+        return padded(self.sums, 4) + row
+
+    def weight_at(self, row: Any) -> Any:
+        """Return where the sum of weights of a head is among a split's results."""
+        return padded(self.sums, 4) + self.heads + row
+
+    @property
+    def whole_groups(self) -> bool:
+        """Return whether no group of 32 columns of the result is of two workgroups."""
+        own = self.shape.query_heads * self.head_dim
+        return own % GROUP == 0 and (self.parts == 1 or self.sums % GROUP == 0)
+
+    def blocks(self, position: Any) -> Any:
+        """Return how many blocks of tokens a sequence has whose last token is at `position`."""
+        return T.truncdiv(position + self.threads, self.threads)
+
+    def span(self, position: Any) -> Any:
+        """Return how many blocks are a split of that sequence."""
+        return T.max(T.truncdiv(self.blocks(position) + self.splits - 1, self.splits), 1)
+
+    def split_count(self, position: Any) -> Any:
+        """Return how many splits that sequence has; 0 for position -1."""
+        span = self.span(position)
+        return T.truncdiv(self.blocks(position) + span - 1, span)
+
+    def launched_splits(self, table_width: Any, page_size: Any) -> Any:
+        """Return how many splits the widest sequence of a block table can have."""
+        blocks = T.truncdiv(table_width * page_size + self.threads - 1, self.threads)
+        return T.min(blocks, self.splits)

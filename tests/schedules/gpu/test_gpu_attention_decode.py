@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ferrylm.schedules.gpu.attention_decode_plan import DecodePlan, DecodeTile
+from tests.numeric_gates import FP32, nmse
+from tests.schedules.cases import AttentionCase
+from tests.schedules.gpu import gpu_data
+from tests.schedules.gpu.decode_runner import Decode
+from tests.schedules.gpu.machines import MACHINES, Machine
+
+# Blocks are of 64 tokens, pages of 32 or 64: ends of pages and blocks, one before and one after.
+LENGTHS = (1, 2, 31, 32, 33, 63, 64, 65, 127, 128, 129, 400)
+LONGEST = max(LENGTHS)
+CASES = (
+    AttentionCase(3, 3, 18, LONGEST, 32),
+    AttentionCase(9, 3, 64, LONGEST, 32),
+    AttentionCase(8, 2, 80, LONGEST, 64),
+    AttentionCase(4, 1, 96, LONGEST, 32, "float32"),
+    AttentionCase(7, 1, 128, LONGEST, 64),
+)
+FEW_SPLITS = DecodeTile(2, heads=4, splits=3, key_unroll=4, value_unroll=2)
+
+
+def staggered(length: int) -> list[int]:
+    """Return positions of three sequences, one at its end of `length` tokens, others elsewhere."""
+    return [length - 1, (length - 1) * 7 % LONGEST, max(0, length - 2)]
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=str)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_decode_keeps_the_gate_at_every_length(case: AttentionCase, machine: Machine) -> None:
+    kernel = Decode(case, batch=3, machine=machine)
+    for length in LENGTHS:
+        positions = staggered(length)
+        (out,) = kernel.run(positions)
+        expected = kernel.expected(positions)
+        assert nmse(out[:, : kernel.width], expected) <= FP32.operator_nmse, length
+        assert (out[:, kernel.width :] == 0).all()
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=str)
+@pytest.mark.parametrize(
+    ("case", "merged"), [(CASES[0], False), (CASES[1], True), (CASES[2], False), (CASES[4], True)]
+)
+def test_the_result_is_quantized_by_the_workgroup_that_merges_or_by_a_kernel_of_its_own(
+    case: AttentionCase, merged: bool, machine: Machine
+) -> None:
+    kernel = Decode(case, batch=3, machine=machine, parts=2, merged=merged)
+    assert kernel.plan.whole_groups or not merged
+    for length in (1, 129, LONGEST):
+        positions = staggered(length)
+        codes, terms = kernel.run(positions)
+        found = gpu_data.scaled(codes, terms)
+        expected = kernel.expected(positions)
+        assert np.abs(found[:, : kernel.width] - expected).max() <= 3e-5 * np.abs(expected).max()
+        assert (found[:, kernel.width :] == 0).all()
+
+
+@pytest.mark.parametrize("tile", [FEW_SPLITS, DecodeTile(4, heads=2), DecodeTile(1, heads=9)])
+def test_other_tiles_give_the_same_attention(tile: DecodeTile) -> None:
+    kernel = Decode(AttentionCase(9, 1, 32, 420), batch=3, tile=tile)
+    ends = [n * kernel.plan.threads for n in (1, 2, 3, 4, 6, 7, 9)]
+    for length in (*ends, *(end + 1 for end in ends), 420):
+        positions = [length - 1, length // 2, 0]
+        (out,) = kernel.run(positions)
+        expected = kernel.expected(positions)
+        assert nmse(out[:, : kernel.width], expected) <= FP32.operator_nmse, length
+
+
+def test_splits_cover_every_length_and_are_never_more_than_the_tile_says() -> None:
+    plan = DecodePlan(CASES[0].shape, FEW_SPLITS, 8)
+    for position in range(-1, 2000):
+        blocks = -(-(position + 1) // plan.threads)
+        span, count = int(plan.span(position)), int(plan.split_count(position))
+        assert count <= plan.splits
+        assert (count - 1) * span < max(blocks, 1) <= max(count, 1) * span, position
+
+
+def test_a_row_of_padding_in_a_batch_changes_no_other_row() -> None:
+    kernel = Decode(AttentionCase(6, 2, 32, 150), batch=4)
+    (out,) = kernel.run([149, -1, 3, -1])
+    expected = kernel.expected([149, -1, 3, -1])
+    assert nmse(out[[0, 2], : kernel.width], expected[[0, 2]]) <= FP32.operator_nmse
+    assert (out[[1, 3]] == 0).all()
+
+
+def test_neither_pages_nor_the_batch_change_a_bit() -> None:
+    case = AttentionCase(4, 2, 16, 200, 32)
+    one = Decode(case, batch=1)
+    others = [Decode(replace(case, page_size=page_size), batch=1) for page_size in (96, 256)]
+    pair = Decode(case, batch=2)
+    for position in (0, 31, 32, 127, 199):
+        (wanted,) = one.run([position])
+        for other in others:
+            np.testing.assert_array_equal(wanted, other.run([position])[0])
+        np.testing.assert_array_equal(wanted[0], pair.run([position, 77])[0][0])
+
+
+def test_ten_runs_give_the_same_bits_whoever_merges() -> None:
+    kernel = Decode(AttentionCase(4, 2, 64, 400), batch=2)
+    first = kernel.run([399, 250])[0]
+    for _ in range(10):
+        np.testing.assert_array_equal(first, kernel.run([399, 250])[0])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("where", ["query", "values"])
+def test_what_is_not_finite_shows_and_a_later_token_is_not_read(bad: float, where: str) -> None:
+    case = AttentionCase(2, 1, 16, 200)
+    kernel = Decode(case, batch=1)
+    data = kernel.data[0]
+    if where == "query":
+        data.queries[199, 0, 3] = bad
+    else:
+        kernel.pages[1][data.table[150 // 32], 0, 150 % 32, 3] = bad
+    assert not np.isfinite(kernel.run([199])[0]).all()
+    assert np.isfinite(kernel.run([100])[0]).all()
+    assert np.isfinite(kernel.run([149])[0]).all()
