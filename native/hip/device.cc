@@ -167,6 +167,13 @@ void Device::destroy_stream(Stream stream) {
   --other_streams_;
 }
 
+void Device::record_event(Event event) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  refuse_while_recording("sets a mark");
+  make_current();
+  check(hip().EventRecord(event, stream_), "hipEventRecord");
+}
+
 void Device::wait_for(Stream later, Stream earlier) {
   const std::lock_guard<std::mutex> lock(mutex_);
   make_current();

@@ -62,6 +62,8 @@ class Device : public std::enable_shared_from_this<Device> {
   Stream create_stream();
   void destroy_stream(Stream stream);
   void wait_for(Stream later, Stream earlier);
+  // Puts an event of the caller's into the device's own stream.
+  void record_event(Event event);
   Stream own_stream() const { return stream_; }
   Stream resolve(Stream stream) const { return stream == nullptr ? stream_ : stream; }
 

@@ -11,6 +11,7 @@
 #include "errors.h"
 #include "kernel_module.h"
 #include "library.h"
+#include "outbox.h"
 
 namespace ferrylm::hip {
 
@@ -33,6 +34,22 @@ class RecordingReference : public tvm::ffi::ObjectRef {
   }
   TVM_FFI_DEFINE_OBJECT_REF_METHODS_NULLABLE(RecordingReference, tvm::ffi::ObjectRef,
                                              RecordingObject);
+};
+
+class MarkObject : public tvm::ffi::Object {
+ public:
+  explicit MarkObject(std::shared_ptr<Device> device) : mark(std::move(device)) {}
+  Mark mark;
+  static constexpr bool _type_mutable = true;
+  TVM_FFI_DECLARE_OBJECT_INFO_FINAL("ferrylm.hip.Mark", MarkObject, tvm::ffi::Object);
+};
+
+class MarkReference : public tvm::ffi::ObjectRef {
+ public:
+  explicit MarkReference(std::shared_ptr<Device> device) {
+    data_ = tvm::ffi::make_object<MarkObject>(std::move(device));
+  }
+  TVM_FFI_DEFINE_OBJECT_REF_METHODS_NULLABLE(MarkReference, tvm::ffi::ObjectRef, MarkObject);
 };
 
 json::Object device_json(int index) {
@@ -104,6 +121,7 @@ tvm::ffi::Module module_from_bytes(const tvm::ffi::Bytes& bytes) {
 TVM_FFI_STATIC_INIT_BLOCK() {
   namespace reflection = tvm::ffi::reflection;
   reflection::ObjectDef<RecordingObject>();
+  reflection::ObjectDef<MarkObject>();
   reflection::GlobalDef()
       .def("ffi.Module.load_from_bytes.hip", module_from_bytes)
       .def("ferrylm.hip.module_from_bytes", module_from_bytes)
@@ -114,6 +132,11 @@ TVM_FFI_STATIC_INIT_BLOCK() {
            [](int index) { return json::Stringify(device_json(index)); })
       .def("ferrylm.hip.memory_report", memory_report)
       .def("ferrylm.hip.release_cache", [](int index) { Device::get(index)->release_cache(); })
+      .def("ferrylm.hip.outbox", outbox)
+      .def("ferrylm.hip.mark", [](int index) { return MarkReference(Device::get(index)); })
+      .def("ferrylm.hip.is_reached",
+           [](const MarkReference& reference) { return reference->mark.is_reached(); })
+      .def("ferrylm.hip.wait", [](const MarkReference& reference) { reference->mark.wait(); })
       .def("ferrylm.hip.record_begin", [](int index) { Device::get(index)->record_begin(); })
       .def("ferrylm.hip.record_end",
            [](int index) { return RecordingReference(Device::get(index)->record_end()); })

@@ -101,6 +101,7 @@ constexpr size_t kPropertyArchNameBytes = 256;
   X(EventDestroy, hipEventDestroy, (Event event))                                                  \
   X(EventRecord, hipEventRecord, (Event event, Stream stream))                                     \
   X(EventSynchronize, hipEventSynchronize, (Event event))                                          \
+  X(EventQuery, hipEventQuery, (Event event))                                                      \
   X(EventElapsedTime, hipEventElapsedTime, (float* milliseconds, Event start, Event stop))         \
   X(ModuleLoadData, hipModuleLoadData, (Module * module, const void* image))                       \
   X(ModuleUnload, hipModuleUnload, (Module module))                                                \

@@ -7,10 +7,11 @@ from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from ferrylm.runtime import hip_backend
-from ferrylm.runtime.backends.base import Step, Tensor
+from ferrylm.runtime.backends.base import Outbox, Step, Tensor
 from ferrylm.runtime.backends.gpu import DeviceMemory
 from ferrylm.runtime.backends.steps import repeated_step
 from ferrylm.runtime.devices import DISCRETE, INTEGRATED, GpuDevice, GpuProbe
+from ferrylm.runtime.hip_outbox import HipOutbox
 from ferrylm.runtime.tvm_runtime import prefer_runtime_only
 
 
@@ -89,6 +90,10 @@ class RocmBackend(DeviceMemory):
         with hip_backend.recording(self._index) as made:
             result = call()
         return made[0], result
+
+    def outbox(self, entries: int, size: int) -> Outbox:
+        """Return numbers that the host reads while the device goes on."""
+        return HipOutbox(self._index, entries, size)
 
     def calling(self) -> AbstractContextManager[object]:
         """Make the device's errors typed."""

@@ -125,6 +125,14 @@ int hipEventSynchronize(void* event) {
   return kSuccess;
 }
 
+// What was not waited for is not done.
+int hipEventQuery(void* event) {
+  if (const int error = enter("hipEventQuery")) return error;
+  EventState* found = event_of(event, "hipEventQuery");
+  if (found == nullptr) return 400;
+  return found->stream == nullptr || found->reached ? kSuccess : 600;
+}
+
 int hipEventElapsedTime(float* milliseconds, void*, void*) {
   *milliseconds = 0.5f;
   return enter("hipEventElapsedTime");
