@@ -21,7 +21,7 @@ from typing import Any
 
 from ferrylm.schedules.gpu.layout import GROUP
 from ferrylm.schedules.gpu.matvec_float import grouped_float, plain_float
-from ferrylm.schedules.gpu.matvec_grid import MatvecTile, Product
+from ferrylm.schedules.gpu.matvec_grid import MatvecGrid, MatvecTile, Product
 from ferrylm.schedules.gpu.matvec_integer import integer_matvec
 from ferrylm.schedules.gpu.matvec_lanes import lane_matvec
 from ferrylm.schedules.gpu.overlap import overlapped
@@ -59,5 +59,6 @@ def matvec(
 def _counted(func: Any, product: Product, tile: MatvecTile, subgroup: int) -> Any:
     """Say how many weights a lane decodes in a turn and in all (docs/steam-deck.md)."""
     turn = GROUP * tile.rows * tile.unroll
-    lane = max(1, tile.rows * product.fmt.columns // (subgroup * tile.split))
+    lanes = MatvecGrid(product, tile, subgroup).lanes
+    lane = max(1, tile.rows * product.fmt.columns // lanes)
     return func.with_attr("ferrylm.loop_weights", turn).with_attr("ferrylm.lane_weights", lane)

@@ -9,7 +9,7 @@ from tvm.script import tirx as T
 
 from ferrylm.schedules.gpu.activations import COLUMNS, quantize_columns
 from ferrylm.schedules.gpu.layout import padded
-from ferrylm.schedules.gpu.operations import subgroup_add
+from ferrylm.schedules.gpu.operations import clustered_add, subgroup_add
 
 
 def silu(x: Any) -> Any:
@@ -20,7 +20,10 @@ def silu(x: Any) -> Any:
 @T.inline
 def add_lanes(sums, shared, thread, grid):  # noqa: D103
     for i in T.unroll(grid.sums):
-        sums[i] = subgroup_add(sums[i])
+        if grid.width < grid.subgroup:
+            sums[i] = clustered_add(sums[i], grid.width)
+        else:
+            sums[i] = subgroup_add(sums[i])
     if grid.tile.split > 1:
         if thread % grid.width == 0:
             for i in T.unroll(grid.sums):
@@ -84,7 +87,7 @@ def store(  # noqa: D103
     for r in T.unroll(grid.rows):
         for m in T.unroll(grid.columns):
             # Different lanes store different results.
-            if grid.lane(thread) == (r * grid.columns + m) % 8 and grid.output(
+            if grid.lane(thread) == (r * grid.columns + m) % grid.writers and grid.output(
                 workgroup, thread, r
             ) < padded(grid.product.outputs):
                 result[0] = T.float32(0)

@@ -82,6 +82,7 @@ class MatvecTile:
 
     `split` subgroups share their rows and divide the columns; `unroll` steps of a lane load their
     weights before the first of them multiplies, and with `ahead` the next ones' before that.
+    `lanes` adjacent lanes of a wider subgroup stand for a subgroup each; 0: all of its lanes do.
     """
 
     subgroups: int
@@ -89,6 +90,7 @@ class MatvecTile:
     split: int = 1
     unroll: int = 1
     ahead: bool = False
+    lanes: int = 0
 
     def __post_init__(self) -> None:
         if self.rows % 2:
@@ -99,15 +101,20 @@ class MatvecTile:
 
 @dataclass(frozen=True)
 class MatvecGrid:
-    """A tile applied to a product; subgroups have `width` lanes."""
+    """A tile applied to a product, on a device with subgroups of so many lanes."""
 
     product: Product
     tile: MatvecTile
-    width: int
+    subgroup: int
 
     def __post_init__(self) -> None:
         if self.product.parts and self.workgroup_outputs % GROUP:
             raise ValueError(f"{self.workgroup_outputs} outputs a workgroup are no whole groups")
+
+    @property
+    def width(self) -> int:
+        """Return how many adjacent lanes work on the same rows."""
+        return self.tile.lanes or self.subgroup
 
     @property
     def columns(self) -> int:
@@ -133,6 +140,11 @@ class MatvecGrid:
     def lanes(self) -> int:
         """Return how many lanes divide the columns of a row."""
         return self.width * self.tile.split
+
+    @property
+    def writers(self) -> int:
+        """Return how many of those take turns to store results."""
+        return min(8, self.lanes)
 
     @property
     def threads(self) -> int:

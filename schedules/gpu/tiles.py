@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from ferrylm.schedules.cpu.attention import AttentionShape
 from ferrylm.schedules.cpu.rows import Rows
+from ferrylm.schedules.gpu.amd_tiles import amd_tile
 from ferrylm.schedules.gpu.attention_decode_plan import DecodeTile
 from ferrylm.schedules.gpu.attention_matrix_plan import MatrixAttentionTile, fits_matrix_units
 from ferrylm.schedules.gpu.attention_plan import AttentionTile
@@ -123,6 +124,9 @@ def matvec_tile(profile: GpuProfile, product: Product) -> MatvecTile:
     measured = tuned_tile(profile, product)
     if measured is not None:
         return measured
+    if profile.kind == "rocm":
+        wanted = amd_tile(product)
+        return _fitting(wanted, wanted.lanes, groups(fmt.columns))
     if profile.subgroup == 8:
         wanted = NARROW_SUBGROUP_PREPARED if prepared else NARROW_SUBGROUP
     elif product.rows.tile > 1:

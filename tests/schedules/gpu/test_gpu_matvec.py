@@ -29,6 +29,17 @@ CASES += [
     Case(64, 1024, "q4", True, "int16", "plain", tile=MatvecTile(4, 2, 1, 2, ahead=True)),
     Case(64, 1000, "q4", False, "int16", "plain", tile=MatvecTile(4, 2, 2, 2, ahead=True)),
     Case(64, 96, "f16", False, "f32", "plain", tile=MatvecTile(4, 4, 2)),
+    # Half a subgroup has rows of its own.
+    Case(64, 1024, "q4", False, "int16", "plain", normed=True, tile=MatvecTile(8, 4, lanes=4)),
+    Case(72, 1000, "q8", False, "int16", "plain", tile=MatvecTile(8, 2, 2, 2, lanes=4)),
+    Case(64, 96, "f16", False, "f32", "plain", tile=MatvecTile(4, 4, 2, lanes=4)),
+    Case(136, 100, "q4", True, "f32", "swiglu", tile=MatvecTile(4, 2, lanes=4)),
+    Case(
+        *(96, 1024, "q4", False, "int16", "swiglu"),
+        normed=True,
+        prepared=True,
+        tile=MatvecTile(16, 4, lanes=4),
+    ),
     Case(101, 100, "q4", True, "f32", "plain", lanes=True),
     Case(72, 108, "q4", False, "f32", "residual", lanes=True),
     Case(136, 100, "q8", False, "f32", "swiglu", lanes=True),
