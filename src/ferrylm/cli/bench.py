@@ -133,9 +133,9 @@ def bench(
 ) -> None:
     """Measure tokens per second.
 
-    Reads prompts (pp) and generates (tg). Tokens are random; tokenizer and sampler are not
-    measured. The table is llama-bench's, with the median, the memory read per second and its
-    share of this machine's measured bandwidth.
+    Reads prompts (pp) and generates (tg). Tokens are random; neither the tokenizer nor a sampler
+    of the host is measured. The table is llama-bench's, with the median, the memory read per
+    second and its share of this machine's measured bandwidth.
     """
     output: Output = context.obj
     prompts = parse_numbers(n_prompt, smallest=0, option="--n-prompt")

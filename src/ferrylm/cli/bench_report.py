@@ -145,7 +145,17 @@ def markdown_tail(results: list[Result]) -> str:
         lines.append(f"measured bandwidth: {next(each, 'not measured')}")
     else:
         lines.append(f"measured read bandwidth (lower bound): {', '.join(each) or 'not measured'}")
+    lines += [line for result in results if (line := _host_line(result.timing))]
     return "\n" + "\n".join(lines)
+
+
+def _host_line(timing: Timing) -> str:
+    if timing.host is None:
+        return ""
+    return (
+        f"host in {timing.test.name}: busy for {timing.host.busy_us_per_step:.0f} µs a step; "
+        f"the device had run dry before {timing.host.dry_percent:.1f} % of steps"
+    )
 
 
 def document(result: Result) -> dict[str, object]:
@@ -186,6 +196,8 @@ def document(result: Result) -> dict[str, object]:
         "bandwidth_gb_s": result.bandwidth_gb_s,
         "bandwidth_method": result.bandwidth_method,
         "bandwidth_percent": result.bandwidth_percent,
+        "host_us_per_step": timing.host and timing.host.busy_us_per_step,
+        "device_dry_percent": timing.host and timing.host.dry_percent,
     }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ferrylm.runtime.backends.base import DrawingBackend, Tensor
-from ferrylm.runtime.draw_layout import SETTINGS, UNIFORMS
+from ferrylm.runtime.draw_layout import SETTINGS, UNIFORMS, Setting
 from ferrylm.runtime.draw_settings import uniform_numbers
 
 _HALF = UNIFORMS // 2
@@ -27,6 +27,13 @@ class AnswerDraws:
     random: np.random.Generator
     seen: npt.NDArray[np.int32] | None
     offsets: npt.NDArray[np.float32] | None
+
+
+def greedy_draws(last_id: int, most: int) -> AnswerDraws:
+    """Return draws of the likeliest tokens, without penalties."""
+    settings = np.zeros(SETTINGS, np.int32)
+    settings[Setting.TOP_P] = np.float32(1).view(np.int32)
+    return AnswerDraws(last_id, most, settings, np.random.default_rng(0), None, None)
 
 
 class DrawSlots:
