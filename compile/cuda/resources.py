@@ -68,6 +68,22 @@ def list_entries(fat_binary: bytes) -> tuple[str, ...]:
     return tuple(f"{kinds[kind]}_{number}" for number, kind in found)
 
 
+def entry_bytes(fat_binary: bytes) -> dict[str, int]:
+    """Return the size of each entry before compression: sm_80, sm_90a, compute_75.
+
+    Raises CompileError where NVIDIA's tools are absent or fail.
+    """
+    found = {}
+    with _stored(fat_binary) as path:
+        _run("cuobjdump", "-xelf", "all", "-xptx", "all", str(path), folder=path.parent)
+        for file in sorted(path.parent.iterdir()):
+            match = re.search(r"\.sm_(\d+[af]?)\.(cubin|ptx)$", file.name)
+            if match is not None:
+                kind = "sm" if match[2] == "cubin" else "compute"
+                found[f"{kind}_{match[1]}"] = file.stat().st_size
+    return found
+
+
 def kernel_resources(fat_binary: bytes) -> list[KernelResources]:
     """Return what each kernel needs on each architecture with machine code.
 

@@ -14,7 +14,12 @@ from ferrylm.compile.cuda import toolkit
 from ferrylm.compile.cuda.architectures import DEFAULT_ARCHITECTURES, parse_architectures
 from ferrylm.compile.cuda.bodies import body_name
 from ferrylm.compile.cuda.library import cuda_target, export_cuda_library
-from ferrylm.compile.cuda.resources import find_fat_binary, kernel_resources, list_entries
+from ferrylm.compile.cuda.resources import (
+    entry_bytes,
+    find_fat_binary,
+    kernel_resources,
+    list_entries,
+)
 from ferrylm.compile.gpu_pipeline import PIPELINE
 from ferrylm.errors import ArtifactError, CompileError
 from tests.compile.cuda.cuda_builds import build_kernels, build_library
@@ -45,6 +50,17 @@ def test_every_kernel_has_machine_code_for_every_architecture_of_the_list(
     assert set(list_entries(fat_binary)) == machine_code | {"compute_75", "compute_90"}
     found = {(one.kernel, one.architecture) for one in kernel_resources(fat_binary)}
     assert found == {(k, arch) for k in ("copy_kernel", "dot_kernel") for arch in machine_code}
+
+
+def test_the_sizes_of_all_entries_are_those_of_what_was_compiled() -> None:
+    _, built = build_library([kernel("dot", "dot4_i8")], "75", "90a", "compute_80")
+    compiled = {arch.name: size for arch, size in built.size_bytes.items()}
+    found = entry_bytes(built.code)
+    assert set(found) == {"sm_75", "sm_90a", "compute_80"}
+    for name in ("sm_75", "sm_90a"):
+        assert found[name] == compiled[name]
+    # cuobjdump leaves out the comments at the head of PTX.
+    assert compiled["compute_80"] // 2 < found["compute_80"] <= compiled["compute_80"]
 
 
 def test_a_library_holds_no_source(everywhere: bytes) -> None:
