@@ -59,8 +59,7 @@ def chips_of(tier: str, names: tuple[str, ...] = DEFAULT_NAMES) -> tuple[Archite
 def build_rocm_library(plan: ModelPlan, tier: str, chips: tuple[Architecture, ...]) -> BuiltLibrary:
     """Compile the model for chips of one wave width. Raises CompileError."""
     profile = GpuProfile(tier, "rocm", WAVES[tier], dot=True, shared_bytes=_SHARED_BYTES)
-    offered = profile.arithmetics
-    arithmetic = plan.arithmetic if plan.arithmetic in offered else offered[0]
+    arithmetic = profile.arithmetic(plan.arithmetic)
     plan = replace(plan, kv_dtype=_KV_DTYPE, arithmetic=arithmetic)
     traced = trace_model(plan, GpuKernels(profile, arithmetic, plan.attention_shape))
     target = tvm.target.Target(rocm_target(chips[0]), host=tvm.target.Target(_HOST))

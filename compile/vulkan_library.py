@@ -53,7 +53,7 @@ def build_vulkan_library(plan: ModelPlan, tier: VulkanTier) -> BuiltLibrary:
 
     Raises CompileError.
     """
-    arithmetic = tier.arithmetic(plan.arithmetic)
+    arithmetic = tier.profile.arithmetic(plan.arithmetic)
     plan = replace(plan, kv_dtype=_KV_DTYPE, arithmetic=arithmetic)
     traced = trace_model(plan, GpuKernels(tier.profile, arithmetic, plan.attention_shape))
     target = tvm.target.Target(tier.tvm_target(), host=tvm.target.Target(_HOST))

@@ -30,11 +30,6 @@ class VulkanTier:
         """Return what follows `vulkan-` in the target's name."""
         return self.profile.name
 
-    def arithmetic(self, wanted: str) -> str:
-        """Return the wanted arithmetic, or the tier's best where it gains nothing from that."""
-        offered = self.profile.arithmetics
-        return wanted if wanted in offered else offered[0]
-
     def tvm_target(self) -> dict[str, object]:
         """Return the description that `tvm.target.Target` takes."""
         return {

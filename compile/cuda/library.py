@@ -66,7 +66,7 @@ def build_cuda_library(
     """Compile the model; `report` is called after each architecture. Raises CompileError."""
     find_toolkit()  # lowering a model takes a while: what is missing is said before
     profile = tier.profile
-    arithmetic = plan.arithmetic if plan.arithmetic in profile.arithmetics else "f32"
+    arithmetic = profile.arithmetic(plan.arithmetic)
     plan = replace(plan, kv_dtype=_KV_DTYPE, arithmetic=arithmetic)
     traced = trace_model(plan, GpuKernels(profile, arithmetic, plan.attention_shape))
     with ahead_of_time():

@@ -16,7 +16,7 @@ class GpuProfile:
     subgroup: right where a lane's loads are separate instructions anyway, as on a CPU.
     `shared_bytes` is the shared memory a workgroup may use. `overlap` says that a kernel may start
     before the one before it has ended, and wait for its results itself (NVIDIA, from 90 on).
-    `matrix` says that products of byte matrices are instructions (NVIDIA, mma.m16n8k32).
+    `matrix` says that products of float16 matrices are instructions (NVIDIA, mma.m16n8k16).
     """
 
     name: str
@@ -39,3 +39,10 @@ class GpuProfile:
         int8 would save a decode step nothing: it waits for the weights.
         """
         return ("int16", "f32") if self.dot else ("f32",)
+
+    def arithmetic(self, wanted: str) -> str:
+        """Return the wanted arithmetic, or the best of the device where it gains nothing of that.
+
+        So int8 becomes int16 where bytes are multiplied by an instruction, and floats elsewhere.
+        """
+        return wanted if wanted in self.arithmetics else self.arithmetics[0]
