@@ -45,6 +45,7 @@ def run(
         ("x[threadIdx.x] = x[-1000];", "outside of every array"),
         ("*(float4*)(x + threadIdx.x) = *(float4*)x;", "a misaligned vector"),
         ("float y[4]; for (int i = 0; i <= 4; ++i) { y[i] = x[i]; } x[0] = y[0];", "private array"),
+        ("x[0] = 7 / ((int)x[0] % (int)blockDim.x);", "an integer divided by zero"),
         ("__shared__ float s[64];\ns[threadIdx.x * 2] = 1; x[0] = s[0];", "array"),
     ],
 )

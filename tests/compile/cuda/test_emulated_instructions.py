@@ -214,3 +214,21 @@ def test_a_product_of_a_warpgroup_is_that_of_numpy(columns: int, along: int, dow
     found = run_source(warpgroup_source(columns, along, down), [a, b, c], shape)[2]
     wanted = a.astype(np.float64) @ b.astype(np.float64).T + c
     np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("wgmma.fence.sync.aligned;", "without wgmma.fence before it"),
+        ("wgmma.commit_group.sync.aligned;", "a wgmma that nobody waited for"),
+        ("wgmma.wait_group.sync.aligned 0;", "a wgmma that nobody waited for"),
+    ],
+)
+def test_a_product_of_a_warpgroup_without_one_of_its_steps_is_an_error(
+    missing: str, message: str
+) -> None:
+    source = warpgroup_source(8, 128, 256).replace(missing, "")
+    arrays = [np.zeros((64, 16), np.float16), np.zeros((8, 16), np.float16)]
+    shape = Launch(workgroup=(128, 1, 1), dynamic_bytes=4096)
+    with pytest.raises(EmulationError, match=message):
+        run_source(source, [*arrays, np.zeros((64, 8), np.float32)], shape)

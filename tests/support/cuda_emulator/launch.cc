@@ -31,6 +31,7 @@ void on_signal(int number, siginfo_t* info, void*) {
     return;
   }
   if (number == SIGILL) fail("a misaligned vector, or an index beyond the end of a private array");
+  if (number == SIGFPE) fail("an integer divided by zero");
   fail("signal %d at address %p: outside of every array", number, info->si_addr);
 }
 
@@ -68,10 +69,12 @@ bool run_workgroup(bool backward, const Call& call) {
   reset_meetings();
   forget_copies();
   forget_bulk_copies();
+  forget_products();
   spoil_shared();
   if (!fibers().run(blockDim, backward, call_kernel, &call)) return false;
   const char* problem = !shared_end_is_whole()       ? "written beyond the end of shared memory"
                         : !bulk_copies_are_done() ? "a bulk copy that nobody waited for"
+                        : !products_are_done()    ? "a wgmma that nobody waited for"
                                                      : nullptr;
   if (problem != nullptr) std::snprintf(message, sizeof message, "%s", problem);
   return problem == nullptr;

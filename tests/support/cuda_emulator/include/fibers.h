@@ -72,5 +72,7 @@ void reset_meetings();
 void forget_copies();
 void forget_bulk_copies();
 bool bulk_copies_are_done();
+void forget_products();
+bool products_are_done();
 
 }  // namespace emulator

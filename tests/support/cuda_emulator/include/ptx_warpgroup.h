@@ -31,6 +31,7 @@ void wgmma_mma_async_sync_aligned_m64nNk16_f32_f16_f16(Registers<float, count> d
                                                        uint64_t descriptor, bool add, int scale_a,
                                                        int scale_b, int transposed) {
   constexpr unsigned columns = 2 * count, depth = 16;
+  emulator::products_begin();
   if (scale_a != 1 || scale_b != 1 || transposed != 0) fail("wgmma with a sign or a transposition");
   struct Operands {
     Values<uint32_t, 4> a;
@@ -71,8 +72,8 @@ void wgmma_mma_async_sync_aligned_m64nNk16_f32_f16_f16(Registers<float, count> d
   assign(d, found);
 }
 
-inline void wgmma_fence_sync_aligned() { meet(Scope::kWarpgroup, "wgmma.fence"); }
-inline void wgmma_commit_group_sync_aligned() {}
-inline void wgmma_wait_group_sync_aligned(unsigned) {}
+inline void wgmma_fence_sync_aligned() { emulator::products_fence(); }
+inline void wgmma_commit_group_sync_aligned() { emulator::products_commit(); }
+inline void wgmma_wait_group_sync_aligned(unsigned groups) { emulator::products_wait(groups); }
 
 }  // namespace ptx

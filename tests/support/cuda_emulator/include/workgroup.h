@@ -62,6 +62,13 @@ void barrier_arrive(uint32_t barrier, uint32_t expected_bytes);
 void barrier_wait(uint32_t barrier, uint32_t parity);
 void copy_bulk(uint32_t to, const void* from, uint32_t bytes, uint32_t barrier);
 
+// The order that asynchronous products want of each thread (PTX ISA, wgmma): a fence after its
+// registers were touched, products, a commit, and a wait before registers are touched again.
+void products_fence();
+void products_begin();
+void products_commit();
+void products_wait(unsigned groups);
+
 // Call `compute(inputs, outputs, count)` once for all threads of a scope, each with its own input
 // and output.
 template <class Input, class Output, class Function>
