@@ -19,7 +19,7 @@ from tvm.script import tirx as T
 from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu.layout import GROUP, RADIX, ActivationLayout, groups, padded
 from ferrylm.schedules.gpu.operations import clustered_add, clustered_max, subgroup_add
-from ferrylm.schedules.gpu.row_counts import row_count, tile_count
+from ferrylm.schedules.gpu.row_counts import row_count
 from ferrylm.schedules.gpu.signature import without
 
 COLUMNS = 4  # of a lane
@@ -63,35 +63,30 @@ def quantize_columns(values, squares, m, chunk, stored, codes, terms, layout):  
                 T.nearbyint(T.cast(rounded[j], "float32") * T.float32(1 / RADIX)), "int32"
             )
         if stored:
-            codes[layout.code(m, chunk % LANES // 4, chunk // LANES, chunk % 4)] = _packed(high)
+            codes[m, chunk % LANES // 4, chunk // LANES, chunk % 4] = _packed(high)
         for j in T.unroll(COLUMNS):
             high[j] = rounded[j] - high[j] * RADIX
         if stored:
-            codes[layout.code(m, 2 + chunk % LANES // 4, chunk // LANES, chunk % 4)] = _packed(high)
+            codes[m, 2 + chunk % LANES // 4, chunk // LANES, chunk % 4] = _packed(high)
     else:
         if stored:
-            codes[layout.code(m, chunk % LANES // 4, chunk // LANES, chunk % 4)] = _packed(rounded)
+            codes[m, chunk % LANES // 4, chunk // LANES, chunk % 4] = _packed(rounded)
     largest[0] = clustered_add(rounded[0] + rounded[1] + rounded[2] + rounded[3], LANES)
     squares[0] = clustered_add(squares[0], LANES)
     if stored and chunk % LANES == 0:
-        terms[layout.term(m, chunk // LANES, 0)] = T.reinterpret(
+        terms[m, chunk // LANES, 0] = T.reinterpret(
             factor[0] * T.float32(1 / LARGEST[layout.parts]), dtype="uint32"
         )
-        terms[layout.term(m, chunk // LANES, 1)] = T.reinterpret(largest[0], dtype="uint32")
-        terms[layout.term(m, chunk // LANES, 2)] = T.reinterpret(squares[0], dtype="uint32")
-        terms[layout.term(m, chunk // LANES, 3)] = T.uint32(0)
-
-
-def rows_of(rows: Rows, layout: ActivationLayout) -> Any:
-    """Return the number of rows as a kernel with quantized activations wants it."""
-    return tile_count(rows) * rows.tile if layout.tiled else row_count(rows)
+        terms[m, chunk // LANES, 1] = T.reinterpret(largest[0], dtype="uint32")
+        terms[m, chunk // LANES, 2] = T.reinterpret(squares[0], dtype="uint32")
+        terms[m, chunk // LANES, 3] = T.uint32(0)
 
 
 def quantize(
     rows: Rows, layout: ActivationLayout, threads: int, subgroup: int, *, gained: bool
 ) -> Any:
     """Return the PrimFunc (x, [gain], codes, terms)."""
-    extent, width = rows_of(rows, layout), layout.columns
+    extent, width = row_count(rows), layout.columns
     wide, chunks = padded(width), groups(width) * LANES
 
     @T.prim_func(s_tir=True, private=True)

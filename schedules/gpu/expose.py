@@ -15,7 +15,7 @@ from typing import Any
 from tvm.script import tirx as T
 
 from ferrylm.schedules.cpu.rows import Rows
-from ferrylm.schedules.gpu.activations import COLUMNS, LANES, rows_of
+from ferrylm.schedules.gpu.activations import COLUMNS, LANES
 from ferrylm.schedules.gpu.layout import RADIX, ActivationLayout, groups, padded
 from ferrylm.schedules.gpu.operations import clustered_add
 from ferrylm.schedules.gpu.row_counts import row_count
@@ -32,7 +32,7 @@ def _byte(word: Any, j: int) -> Any:
 
 def expose(rows: Rows, layout: ActivationLayout, threads: int, subgroup: int, *, kept: bool) -> Any:
     """Return the PrimFunc (codes, terms, [x, gain], out)."""
-    extent, width, parts = rows_of(rows, layout), layout.columns, layout.parts
+    extent, width, parts = row_count(rows), layout.columns, layout.parts
     wide, chunks = padded(width), groups(width) * LANES
 
     @T.prim_func(s_tir=True, private=True)
@@ -55,20 +55,14 @@ def expose(rows: Rows, layout: ActivationLayout, threads: int, subgroup: int, *,
                     chunk = T.meta_var(T.min(block * threads + thread, chunks - 1))
                     for j in T.unroll(COLUMNS):
                         values[j] = _byte(
-                            codes[layout.code(m, chunk % LANES // 4, chunk // LANES, chunk % 4)], j
+                            codes[m, chunk % LANES // 4, chunk // LANES, chunk % 4], j
                         )
                         if parts == 2:
                             values[j] = values[j] * RADIX + _byte(
-                                codes[
-                                    layout.code(
-                                        m, 2 + chunk % LANES // 4, chunk // LANES, chunk % 4
-                                    )
-                                ],
+                                codes[m, 2 + chunk % LANES // 4, chunk // LANES, chunk % 4],
                                 j,
                             )
-                    scale[0] = T.reinterpret(
-                        terms[layout.term(m, chunk // LANES, 0)], dtype="float32"
-                    )
+                    scale[0] = T.reinterpret(terms[m, chunk // LANES, 0], dtype="float32")
                     wrong[0] = 0
                     if kept:
                         for j in T.unroll(COLUMNS):
@@ -108,8 +102,8 @@ def compare(x, values, scale, terms, gain, wrong, m, chunk, layout):  # noqa: D1
                 wrong[0] = 1
     sums[0] = clustered_add(sums[0], LANES)
     squares[0] = clustered_add(squares[0], LANES)
-    squares[1] = T.reinterpret(terms[layout.term(m, chunk // LANES, 2)], dtype="float32")
-    if sums[0] != T.reinterpret(terms[layout.term(m, chunk // LANES, 1)], dtype="int32"):
+    squares[1] = T.reinterpret(terms[m, chunk // LANES, 2], dtype="float32")
+    if sums[0] != T.reinterpret(terms[m, chunk // LANES, 1], dtype="int32"):
         wrong[0] = 1
     if T.abs(squares[0] - squares[1]) > T.float32(ADDITION) * squares[0]:
         wrong[0] = 1

@@ -22,7 +22,6 @@ from ferrylm.schedules.gpu.attention_plan import BLOCK
 from ferrylm.schedules.gpu.attention_prefill import prefill_kernel
 from ferrylm.schedules.gpu.halves_kernels import HalvesKernels
 from ferrylm.schedules.gpu.layout import ActivationLayout, WeightFormat, padded
-from ferrylm.schedules.gpu.matmul_matrix import matrix_matmul
 from ferrylm.schedules.gpu.matvec import Product, matvec
 from ferrylm.schedules.gpu.overlap import LAUNCH_PARAMS, leading, overlapped
 from ferrylm.schedules.gpu.prepared import Halves, Prepared, plain
@@ -34,7 +33,6 @@ from ferrylm.schedules.gpu.tiles import (
     ROW_TILE,
     attention_in_halves,
     in_halves,
-    matrix_tile,
     matvec_tile,
     on_matrix_units,
     row_threads,
@@ -163,7 +161,7 @@ class GpuKernels:
             return self._matvec(rows, normed.shape[0], product, [normed], weight)
         prepared = self._prepare(rows, x, gain, width)
         parts = self._parts if epilogue == "swiglu" else 0
-        product = Product(rows, fmt, epilogue, eps, parts, tiled=self._tiled(rows))
+        product = Product(rows, fmt, epilogue, eps, parts)
         return self._matvec(rows, prepared.m, product, [prepared.codes, prepared.terms], weight)
 
     def linear(
@@ -187,7 +185,7 @@ class GpuKernels:
             return self._matvec(rows, m, product, [plain(x)], weight, [added])
         prepared = self._prepare(rows, x, None, fmt.columns)
         parts = 0 if next_gain is None else self._parts
-        product = Product(rows, fmt, "residual", None, parts, parts > 0, self._tiled(rows))
+        product = Product(rows, fmt, "residual", None, parts, parts > 0)
         inputs = [prepared.codes, prepared.terms]
         return self._matvec(rows, m, product, inputs, weight, [added], next_gain)
 
@@ -208,12 +206,8 @@ class GpuKernels:
         found = self._call(rows, name, make, args, self._quantized(rows, x.shape[0], width))
         return Prepared(found[0], found[1], x.shape[0], width, x, gain)
 
-    def _tiled(self, rows: Rows) -> bool:
-        """Return whether quantized rows are for matrix units."""
-        return on_matrix_units(self.profile, rows) and self._parts > 0
-
     def _layout(self, rows: Rows, width: int) -> ActivationLayout:
-        return ActivationLayout(width, self._parts, self._tiled(rows))
+        return ActivationLayout(width, self._parts)
 
     def _quantized(self, rows: Rows, m: Any, width: int) -> list[Tensor]:
         layout = self._layout(rows, width)
@@ -241,8 +235,6 @@ class GpuKernels:
         profile = self.profile
 
         def make() -> Any:
-            if product.tiled:
-                return matrix_matmul(product, matrix_tile(product), overlap=profile.overlap)
             return matvec(
                 product,
                 matvec_tile(profile, product),

@@ -20,10 +20,6 @@ on CPUs. Where a norm follows, what is quantized is x times the norm's gain, and
 those of x: whoever multiplies has all squares of a row at the end and scales its results by
 1 / sqrt(mean square + eps).
 
-Matrix units want the rows of a tile of 8 together: codes uint32 (M / 8, G, 8, 4, 2P), word i of
-group g of row m at (m / 8, g, m % 8, i), so that a fragment is one load of neighbouring words;
-terms uint32 (M / 8, G, 8, 4).
-
 Pages of attention hold keys as (P, Hkv, ceil(D / 8), page, 8), so that a lane reads 16 bytes of its
 own token beside its neighbour's, and values as (P, Hkv, page, padded(D, 8)).
 """
@@ -123,32 +119,15 @@ def row_tiles(m: Any) -> Any:
 
 @dataclass(frozen=True)
 class ActivationLayout:
-    """How quantized rows of `columns` columns lie in memory; `tiled` for matrix units."""
+    """How quantized rows of `columns` columns lie in memory."""
 
     columns: int
     parts: int
-    tiled: bool = False
 
     def codes_shape(self, m: Any) -> tuple[Any, ...]:
         """Return the shape of the codes of m rows."""
-        g = groups(self.columns)
-        if self.tiled:
-            return (row_tiles(m), g, MATRIX_ROWS, 4, 2 * self.parts)
-        return (m, 2 * self.parts, g, 4)
+        return (m, 2 * self.parts, groups(self.columns), 4)
 
     def terms_shape(self, m: Any) -> tuple[Any, ...]:
         """Return the shape of the terms of m rows."""
-        g = groups(self.columns)
-        return (row_tiles(m), g, MATRIX_ROWS, 4) if self.tiled else (m, g, 4)
-
-    def code(self, m: Any, part: Any, group: Any, word: Any) -> tuple[Any, ...]:
-        """Return the index of a word of codes."""
-        if self.tiled:
-            return (m // MATRIX_ROWS, group, m % MATRIX_ROWS, word, part)
-        return (m, part, group, word)
-
-    def term(self, m: Any, group: Any, index: int) -> tuple[Any, ...]:
-        """Return the index of a term."""
-        if self.tiled:
-            return (m // MATRIX_ROWS, group, m % MATRIX_ROWS, index)
-        return (m, group, index)
+        return (m, groups(self.columns), 4)

@@ -20,7 +20,6 @@ class Product:
     `eps`: the activations were quantized before their norm, which is applied to the result.
     `parts`: the result is quantized, to codes of that many parts; 0 leaves float32.
     `gained`: what is quantized is the result times a gain, and the result is kept as well.
-    `tiled`: quantized activations lie as matrix units want them.
     """
 
     rows: Rows
@@ -29,7 +28,6 @@ class Product:
     eps: float | None = None
     parts: int = 0
     gained: bool = False
-    tiled: bool = False
 
     def __post_init__(self) -> None:
         if self.epilogue not in EPILOGUES:
@@ -38,12 +36,12 @@ class Product:
     @property
     def inputs(self) -> ActivationLayout:
         """Return how quantized activations lie."""
-        return ActivationLayout(self.fmt.columns, self.fmt.parts, self.tiled)
+        return ActivationLayout(self.fmt.columns, self.fmt.parts)
 
     @property
     def results(self) -> ActivationLayout:
         """Return how the quantized result lies."""
-        return ActivationLayout(self.outputs, max(self.parts, 1), self.tiled)
+        return ActivationLayout(self.outputs, max(self.parts, 1))
 
     @property
     def pairs(self) -> bool:

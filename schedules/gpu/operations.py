@@ -43,14 +43,6 @@ def subgroup_shuffle_xor(value: Expression, mask: int) -> Expression:
     return T.call_pure_extern(str(value.ty), "ferrylm.subgroup_shuffle_xor", value, mask)
 
 
-def matrix_multiply(a: Expression, b: Expression, c: Expression) -> Expression:
-    """Return a * b + c on fragments of signed bytes of 16 x 32, 32 x 8 and 16 x 8: int32x4.
-
-    PTX ISA, mma.m16n8k32; a uint32x4, b uint32x2, c int32x4.
-    """
-    return T.call_pure_extern("int32x4", "ferrylm.mma_m16n8k32_s8", a, b, c)
-
-
 def matrix_multiply_halves(a: Expression, b: Expression, c: Expression) -> Expression:
     """Return a * b + c on fragments of float16 of 16 x 16, 16 x 8 and float32 of 16 x 8: float32x4.
 

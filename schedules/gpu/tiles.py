@@ -18,7 +18,6 @@ from ferrylm.schedules.gpu.attention_plan import AttentionTile
 from ferrylm.schedules.gpu.halves_grid import GROUPS as HALVES_GROUPS
 from ferrylm.schedules.gpu.halves_grid import HalvesStreamTile, HalvesTile
 from ferrylm.schedules.gpu.layout import GROUP, MATRIX_ROWS, WeightFormat, groups
-from ferrylm.schedules.gpu.matrix_grid import MatrixTile
 from ferrylm.schedules.gpu.matvec_choice import tuned_tile
 from ferrylm.schedules.gpu.matvec_grid import MatvecTile, Product
 from ferrylm.schedules.gpu.profile import GpuProfile
@@ -58,12 +57,7 @@ NARROW_SUBGROUP = MatvecTile(4, 4)
 NARROW_SUBGROUP_PREPARED = MatvecTile(8, 4)
 
 
-# Products on matrix units: a decode step of a few sequences, and a chunk of prefill.
-MATRIX_FEW = MatrixTile(8, 8, 2, 1)
-MATRIX_MANY = MatrixTile(4, 1, 4, 2)
-
-
-# Products of halves: on chips with the copy engine, and before.
+# Products on matrix units: on chips with the copy engine, and before.
 HALVES_OVERLAPPED = HalvesTile(8, 16, stages=3, workgroups=2)
 HALVES = HalvesTile(8, 8, stages=3, workgroups=1)
 
@@ -98,13 +92,6 @@ def halves_stream_tile(product: Product) -> HalvesStreamTile:
 def on_matrix_units(profile: GpuProfile, rows: Rows) -> bool:
     """Return whether there are enough rows of activations for matrix units."""
     return profile.matrix and rows.tile == MATRIX_ROWS
-
-
-def matrix_tile(product: Product) -> MatrixTile:
-    """Return the tile of a product on matrix units."""
-    if product.rows.count is None:
-        return MATRIX_MANY
-    return replace(MATRIX_FEW, row_tiles=2 * MATRIX_FEW.row_tiles) if product.pairs else MATRIX_FEW
 
 
 def row_threads(profile: GpuProfile, width: int) -> int:
