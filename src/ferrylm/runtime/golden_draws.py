@@ -20,6 +20,7 @@ NOT_COMPARED = -1  # a draw that rounding may decide
 
 _PEAKS = 40
 _EQUAL_ROW = 6
+_STEADY_ROWS = (0, 1, 4, 5)  # the same logits at each step, so that penalties tell
 
 Floats = npt.NDArray[np.float32]
 
@@ -42,16 +43,16 @@ class GoldenDraw:
 def golden_draws(name: str, vocabulary: int) -> list[GoldenDraw]:
     """Return the settings of all rows but the padding."""
     tokens = peaks(name, vocabulary)
-    first = {int(tokens[5, 0]): 1.5, int(tokens[5, 1]): -3.0}
+    bias = {int(tokens[5, 0]): 4.0, int(tokens[5, 1]): -3.0}
     prompts = [tuple(int(token) for token in tokens[row, :4]) for row in range(DRAW_ROWS)]
     return [
         GoldenDraw(temperature=0.0, repetition_penalty=1.5, prompt=prompts[0]),
-        GoldenDraw(temperature=0.75),
+        GoldenDraw(temperature=0.75, presence_penalty=-2.0),
         GoldenDraw(top_k=min(5, vocabulary)),
         GoldenDraw(temperature=1.25, top_p=0.75),
         GoldenDraw(min_p=0.125, frequency_penalty=-0.5),
         GoldenDraw(
-            0.5, 20, 0.875, 0.0625, 1.25, 0.5, 0.75, bias=first, prompt=prompts[5]
+            1.5, 20, 0.875, 0.0625, 1.25, 0.5, 0.75, bias=bias, prompt=prompts[5]
         ),
         GoldenDraw(top_k=7),
     ]  # fmt: skip
@@ -66,13 +67,19 @@ def draw_logits(name: str, vocabulary: int, step: int) -> Floats:
     """Return float32 (DRAW_ROWS, vocabulary), multiples of 1/128."""
     logits: Floats = inputs.plain(f"{name} logits {step}", (DRAW_ROWS, vocabulary))
     logits -= np.float32(10)
-    heights = inputs.integers(f"{name} heights {step}", (DRAW_ROWS, _PEAKS), 0, 512) / 128
+    heights = _heights(name, step)
     heights[_EQUAL_ROW] = 3
+    if step > 0:
+        heights[list(_STEADY_ROWS)] = _heights(name, 0)[list(_STEADY_ROWS)]
     rows = np.repeat(np.arange(DRAW_ROWS), _PEAKS)
     np.maximum.at(
         logits, (rows, peaks(name, vocabulary).reshape(-1)), heights.reshape(-1).astype(np.float32)
     )
     return logits
+
+
+def _heights(name: str, step: int) -> npt.NDArray[np.float64]:
+    return inputs.integers(f"{name} heights {step}", (DRAW_ROWS, _PEAKS), 0, 512) / 128
 
 
 def draw_uniforms(name: str) -> Floats:

@@ -35,7 +35,8 @@ ROUNDING = 1e-5
 
 
 @cache
-def _kernels(vocabulary: int) -> Any:
+def kernels(vocabulary: int) -> Any:
+    """Return both kernels, built once."""
     plan = DrawPlan(vocabulary, 8)
     return build({"adjust": adjust(plan), "draw": draw(plan)})
 
@@ -70,7 +71,7 @@ class Device:
         table = [settings_row(*pair) for pair in zip(settings, penalties, strict=True)]
         numbers = np.zeros((len(settings), UNIFORMS), np.float32)
         numbers[:, : uniforms.shape[1]] = uniforms
-        self.kernels = _kernels(vocabulary)
+        self.kernels = kernels(vocabulary)
         self.slots = upload(np.array(range(rows) if slots is None else slots, np.int32))
         self.settings = upload(np.array(table, np.int32).reshape(-1, SETTINGS))
         self.uniforms = upload(numbers)
