@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
@@ -21,27 +22,54 @@ from tests.engine.opened import prefilled, token_ids
 from tests.engine.tiny_sources import TinySource
 from tests.support.cuda_emulator.model_library import EmulatedChip
 
-# Chips of each tier: Hopper multiplies by wgmma, Turing has neither that nor asynchronous copies.
-CHIPS = (("sm90", "90a"), ("sm75", "75"))
-MODEL = TinySource(hidden=96, inner=160, heads=6, kv_heads=2, head_dim=16, vocabulary=301, layers=1)
+
+@dataclass(frozen=True)
+class Emulation:
+    """A tiny model on a chip of a tier."""
+
+    tier: str
+    arch: str
+    quantization: str
+    source: TinySource
+
+    def __str__(self) -> str:
+        return f"{self.arch}-{self.quantization}"
 
 
-@pytest.fixture(scope="module", params=CHIPS, ids=str)
+# Hopper multiplies by wgmma, Turing has neither that nor asynchronous copies; heads of 18 are no
+# whole number of vectors.
+EMULATIONS = (
+    Emulation(
+        *("sm90", "90a", "q4f16"),
+        TinySource(hidden=96, inner=160, heads=6, kv_heads=2, vocabulary=301, layers=1),
+    ),
+    Emulation(
+        *("sm75", "80", "q4f16"),
+        TinySource(hidden=128, heads=2, kv_heads=1, head_dim=64, tied=False, layers=1),
+    ),
+    Emulation(
+        *("sm75", "75", "q8f16"),
+        TinySource(hidden=72, inner=104, heads=6, kv_heads=2, head_dim=18, layers=1),
+    ),
+)
+
+
+@pytest.fixture(scope="module", params=EMULATIONS, ids=str)
 def artifact(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Artifact]:
     """Open the model's artifact for an emulated chip."""
     if not host_profiles():
         pytest.skip("no profile has what this machine runs")
-    tier, arch = request.param
-    chip = EmulatedChip(TIERS[tier], arch)
-    folder: Path = tmp_path_factory.mktemp(f"emulated-{arch}")
-    MODEL.write(folder / "source")
+    wanted: Emulation = request.param
+    chip = EmulatedChip(TIERS[wanted.tier], wanted.arch)
+    folder: Path = tmp_path_factory.mktemp(f"emulated-{wanted.arch}")
+    wanted.source.write(folder / "source")
     options = CompileOptions(
         folder / "source",
         folder / "artifact",
-        quantization="q4f16",
-        head_quantization="q4f16",
+        quantization=wanted.quantization,
+        head_quantization=wanted.quantization,
         targets=(f"cpu-{host_profiles()[0]}",),
         arithmetic="int16",
     )
