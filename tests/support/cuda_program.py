@@ -1,6 +1,7 @@
 """Runs on the stand-ins: loads a library on the GPU they claim, and does what argv asks.
 
-argv: the stand-in's libcudart, the library, and record, fail-in-capture, profile, memory, or load.
+argv: the stand-in's libcudart, the library, and record, fail-in-capture, profile,
+memory, load, outbox, or draw-ahead.
 Prints JSON. It is a program of its own because a process keeps the driver that it loaded first.
 """
 
@@ -16,6 +17,8 @@ import numpy as np
 
 from ferrylm.errors import FerryError
 from ferrylm.runtime.cuda_backend import CudaBackend, probe
+from ferrylm.runtime.draw_group import DrawGroup, Drawing
+from ferrylm.runtime.kv_pages import Sequence
 
 
 def main() -> None:
@@ -103,9 +106,47 @@ def note(text: str) -> None:
         file.write(text + "\n")
 
 
+def outbox(backend: CudaBackend, machine: Any) -> dict[str, Any]:
+    """Write two entries, and read them in the other order."""
+    box = backend.outbox(4, 2)
+    for entry in (1, 3):
+        backend.write(box.tensor, 2 * entry, np.array([entry, -entry], np.int32))
+        box.post(entry)
+    found = [box.take(3).tolist(), box.take(1).tolist()]
+    other = backend.empty((4,), "int32")
+    backend.copy(box.tensor, 6, other, 1, 2)
+    copied = backend.download(other)[1:3].tolist()
+    return {"taken": found, "there": box.is_there(1), "copied": copied, "machine": repr(machine)}
+
+
+def draw_ahead(backend: CudaBackend, machine: Any) -> dict[str, Any]:
+    """Launch three steps of two sequences; then one of them leaves, and three more."""
+    x = backend.upload(np.arange(256, dtype=np.float32))
+    shapes = []
+
+    def make_call(batch: int, tensors: Any) -> Any:
+        shapes.append([batch, *([int(size) for size in tensor.shape] for tensor in tensors)])
+        return lambda: machine["main"](x)
+
+    group = DrawGroup(backend, (1, 2), 8, 4, make_call)
+    rows = [Drawing(Sequence(3, [0]), 0, 9, 7, 3), Drawing(Sequence(5, [1]), 1, 9, 8, 5)]
+    flights = [group.launch(rows, 4) for _ in range(3)]
+    note("one leaves")
+    flights += [group.launch(rows[1:], 4) for _ in range(3)]
+    note("landing")
+    for flight in flights:
+        flight.land()
+    return {
+        "shapes": shapes,
+        "positions": [drawing.position for drawing in rows],
+        "reports": [len(drawing.reports) for drawing in rows],
+        "token": int(backend.download(group.all_tokens)[0]),
+    }
+
+
 ACTIONS = {
     "record": record, "fail-in-capture": fail_in_capture, "profile": profile, "memory": memory,
-    "load": load,
+    "load": load, "outbox": outbox, "draw-ahead": draw_ahead,
 }  # fmt: skip
 
 if __name__ == "__main__":
