@@ -72,6 +72,14 @@ def test_launches_take_turns_with_copies_of_what_no_cache_holds(
     assert len({*read[1::2]}) == 1  # the activation, which is in the cache in a step too
 
 
+def test_whole_numbers_are_put_back_before_anything_is_timed(
+    observed: tuple[dict[str, Any], list[str]],
+) -> None:
+    answer, log = observed
+    assert answer["integers"] == [3] * 4
+    assert log.index("copy 16 stream default") < log.index("begin capture mode 1")
+
+
 def test_after_it_the_step_is_replayed_again(
     observed: tuple[dict[str, Any], list[str]],
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -46,11 +47,16 @@ def observe(backend: CudaBackend, machine: Any) -> dict[str, Any]:
     with observed.direct(), observed.instrumented(watch):
         step.run()
     twice = [call for name, call in calls if name == "double"]
+    number, before = (backend.upload(np.full(4, value, np.int32)) for value in (7, 3))
+    twice[0] = replace(twice[0], integers=((number, before),))
     note("sequence")
     times = sequence_milliseconds(backend, twice, lambda value: value.data_ptr() == x.data_ptr(), 3)
     note("measured")
     step.run()
-    return {"names": [name for name, _ in calls], "x": hex(x.data_ptr()), "times": times}
+    return {
+        "names": [name for name, _ in calls], "x": hex(x.data_ptr()), "times": times,
+        "integers": backend.download(number).tolist(),
+    }  # fmt: skip
 
 
 def bandwidth(backend: CudaBackend, _machine: Any) -> dict[str, Any]:

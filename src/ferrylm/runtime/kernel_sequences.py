@@ -7,13 +7,15 @@ counts is the time from one launch to the next, the gap between them included.
 
 Weights and pages are in no cache when a step comes to them. So that they are not here either, the
 launches take turns with copies of them, until what is read between two uses of a byte is more than
-COLD_BYTES. Activations come from the cache, as in a step.
+COLD_BYTES. Activations come from the cache, as in a step. After the step their memory may hold
+something else, which changes no time; whole numbers (positions, pages, counters that workgroups
+wait on) are put back to what they were.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ferrylm.runtime.backends.base import Tensor
@@ -28,11 +30,20 @@ _MOST_LAUNCHES = 8192
 
 @dataclass(frozen=True)
 class KeptCall:
-    """One call of a kernel's function, to be made again; `bytes_moved` by it at least."""
+    """One call of a kernel's function, to be made again; `bytes_moved` by it at least.
+
+    `integers` are those of its arguments that hold whole numbers, each with a copy from before it.
+    """
 
     function: Callable[..., object]
     arguments: tuple[Any, ...]
     bytes_moved: int
+    integers: tuple[tuple[Tensor, Tensor], ...] = field(default=())
+
+    def restore(self) -> None:
+        """Put the whole numbers back."""
+        for tensor, copy in self.integers:
+            copy.copyto(tensor)
 
     def run(self) -> None:
         """Make it."""
@@ -63,6 +74,8 @@ def sequence_milliseconds(
     `is_streamed` says which arguments no cache holds in a step. Raises DeviceError,
     MemoryLimitError.
     """
+    for call in calls:
+        call.restore()
     sets = _sets(backend, calls, is_streamed)
     launches = sum(len(one) for one in sets)
 
@@ -99,13 +112,17 @@ def _sets(
     return [list(calls), *(_copied(backend, calls, streamed) for _ in range(copies))]
 
 
+def copy_of(backend: ReplayingBackend, tensor: Tensor) -> Tensor:
+    """Return a copy on the device."""
+    copy = backend.empty(tuple(int(size) for size in tensor.shape), str(tensor.dtype))
+    tensor.copyto(copy)
+    return copy
+
+
 def _copied(
     backend: ReplayingBackend, calls: Sequence[KeptCall], streamed: dict[int, Any]
 ) -> list[KeptCall]:
-    copies = {}
-    for key, tensor in streamed.items():
-        copies[key] = backend.empty(tuple(int(n) for n in tensor.shape), str(tensor.dtype))
-        tensor.copyto(copies[key])
+    copies = {key: copy_of(backend, tensor) for key, tensor in streamed.items()}
     return [
         KeptCall(
             call.function,

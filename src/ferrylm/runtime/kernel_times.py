@@ -20,6 +20,7 @@ from ferrylm.runtime.engine import Engine
 from ferrylm.runtime.kernel_sequences import (
     KeptCall,
     ReplayingBackend,
+    copy_of,
     sequence_milliseconds,
 )
 from ferrylm.runtime.kernel_traffic import Argument, StepShape, Tables, Traffic, traffic_of
@@ -179,13 +180,19 @@ class KernelTimer:
         self, step: Callable[[], None], shape: StepShape, repetitions: int
     ) -> list[_Sample]:
         """Return samples in which every launch of a kernel has the same time."""
-        kept: list[tuple[Any, tuple[Any, ...]]] = []
-        calls = self._watched(step, kept)
-        kinds: dict[str, list[KeptCall]] = {}
-        for call, (function, given) in zip(calls, kept, strict=True):
-            moved = traffic_of(call.name, call.arguments, shape, self._tables).bytes_moved
-            kinds.setdefault(call.name, []).append(KeptCall(function, given, moved))
         device = cast(ReplayingBackend, self._backend.below)
+        kept: list[KeptCall] = []
+
+        def keep(function: Any, given: tuple[Any, ...]) -> None:
+            whole = [value for value in given if str(getattr(value, "dtype", "")) == "int32"]
+            integers = tuple((value, copy_of(device, value)) for value in whole)
+            kept.append(KeptCall(function, given, 0, integers))
+
+        calls = self._watched(step, keep)
+        kinds: dict[str, list[KeptCall]] = {}
+        for call, again in zip(calls, kept, strict=True):
+            moved = traffic_of(call.name, call.arguments, shape, self._tables).bytes_moved
+            kinds.setdefault(call.name, []).append(replace(again, bytes_moved=moved))
         with self._backend.calling():
             times = {
                 name: sequence_milliseconds(device, kind, self._is_streamed, repetitions)
@@ -200,11 +207,11 @@ class KernelTimer:
         return any(argument in self._streamed for argument in _arguments((value,)))
 
     def _watched(
-        self, step: Callable[[], None], kept: list[tuple[Any, tuple[Any, ...]]] | None = None
+        self, step: Callable[[], None], keep: Callable[[Any, tuple[Any, ...]], None] | None = None
     ) -> list[_Call]:
         """Return the kernels that a step calls, with times of the host's clock.
 
-        What was called with what is appended to `kept`, which keeps the memory of it all.
+        `keep` is told of each before it runs: its function and what it is given.
         """
         calls: list[_Call] = []
         started = [0]
@@ -214,8 +221,8 @@ class KernelTimer:
             now = clock()
             if not name.startswith(_NOT_KERNELS):
                 if before:
-                    if kept is not None:
-                        kept.append((function, given))
+                    if keep is not None:
+                        keep(function, given)
                     calls.append(_Call(name, _arguments(given)))
                     started[0] = clock()  # the last thing done before the kernel
                 else:
