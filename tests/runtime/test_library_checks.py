@@ -46,6 +46,26 @@ def test_a_gpus_library_comes_back_as_it_was_written(kind: str) -> None:
     assert from_json(to_json(manifest)) == manifest
 
 
+def test_a_library_that_draws_says_so_and_one_that_does_not_says_nothing() -> None:
+    """As older artifacts do: their ids stay."""
+    manifest = manifest_with("vulkan")
+    assert all("draws" not in entry for entry in to_json(manifest)["libraries"])
+    *others, last = manifest.libraries
+    drawing = with_artifact_id(replace(manifest, libraries=(*others, replace(last, draws=True))))
+    assert to_json(drawing)["libraries"][-1]["draws"] is True
+    assert from_json(to_json(drawing)) == drawing
+    assert drawing.artifact_id != manifest.artifact_id
+
+
+def test_a_library_for_processors_does_not_draw() -> None:
+    manifest = manifest_with("vulkan")
+    assert manifest.libraries[0].kind == "cpu"
+    document = to_json(manifest)
+    document["libraries"][0]["draws"] = True
+    with pytest.raises(ArtifactError, match="draws is true"):
+        from_json(with_right_id(document))
+
+
 BROKEN: dict[str, tuple[str, dict[str, Any]]] = {
     "no needs": ("vulkan", {"vulkan": None}),
     "needs of another kind": ("vulkan", {"vulkan": None, "rocm": {"architectures": ["gfx1100"]}}),

@@ -47,6 +47,8 @@ def check_library(where: str, library: Library, tensors: dict[str, TensorEntry])
             refuse(f"{where}.{name}", show(value), "one of " + ", ".join(known))
     if library.target != f"{library.kind}-{library.tier}":
         refuse(f"{where}.target", show(library.target), "its kind and tier with - between")
+    if library.draws and library.kind == "cpu":
+        refuse(f"{where}.draws", "true", "false, for the host draws where it computes")
     _check_requirements(f"{where}.requires", library.requires, library.kind)
     check_range(f"{where}.preference", library.preference, -MAX_COUNT, MAX_COUNT)
     check_range(f"{where}.prefill_chunk", library.prefill_chunk, 1, MAX_COUNT)
