@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ferrylm.cli.traffic import kv_bytes_per_token
+from ferrylm.runtime.draw_layout import slot_bytes
 from ferrylm.runtime.manifest import Library, Manifest
 from ferrylm.runtime.tensor_types import ITEM_BYTES
 
@@ -33,10 +34,11 @@ class MemoryPlan:
 
 def plan_memory(manifest: Manifest, library: Library, context_tokens: int) -> MemoryPlan:
     """Add up what the manifest says of a library."""
+    drawing = slot_bytes(manifest.model.vocab_size) if library.draws else 0
     return MemoryPlan(
         target=library.target,
         weights_bytes=sum(math.prod(p.shape) * ITEM_BYTES[p.dtype] for p in library.parameters),
         kv_bytes_per_token=kv_bytes_per_token(manifest.model, library),
         context_tokens=context_tokens,
-        workspace_bytes=library.workspace_bytes,
+        workspace_bytes=library.workspace_bytes + drawing,
     )

@@ -70,7 +70,7 @@ def plan_engine(
         "workspace": library.workspace_bytes,
     }
     if library.draws:
-        memory["draws"] = max_sequences * slot_bytes(manifest.model.vocab_size)
+        memory["workspace"] += max_sequences * slot_bytes(manifest.model.vocab_size)
     _check_memory(manifest, memory, selection.device)
     if selection.device is not None:
         one_layer = storage_bytes(manifest.model, library, pages, page)
