@@ -14,10 +14,11 @@ from ferrylm.report.numbers import duration, rate, three_digits
 from ferrylm.report.svg import Drawing
 
 _WIDTH, _HEIGHT = 960.0, 520.0
-_AREA = Box(72, 16, 944, 460)
+_AREA = Box(72, 16, 928, 460)
 _LEAST, _MOST = 4.0, 12.0  # radius of a mark
 _ABOVE = 7.0  # pixels between the line and its name
 _PIECES = 60  # of the line, each an obstacle
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class _Scales:
     def y(self, gop_s: float) -> float:
         part = (math.log10(gop_s) - self.bottom) / (self.top - self.bottom)
         return _AREA.bottom - part * (_AREA.bottom - _AREA.top)
+
+
+def _power(power: int) -> str:
+    """Return a power of ten as an axis names it: 0.1, 1000, 10⁶."""
+    return f"{10.0**power:g}" if power < 5 else "10" + str(power).translate(_RAISED)
 
 
 def step_letter(index: int) -> str:
@@ -109,11 +115,11 @@ def _grid(drawing: Drawing, scales: _Scales) -> None:
     for power in range(scales.left, scales.right + 1):
         x = scales.x(10.0**power)
         drawing.line(x, _AREA.top, x, _AREA.bottom, "grid")
-        drawing.text(x, _AREA.bottom + 18, f"{10.0**power:g}", "tick middle")
+        drawing.text(x, _AREA.bottom + 18, _power(power), "tick middle")
     for power in range(scales.bottom, scales.top + 1):
         y = scales.y(10.0**power)
         drawing.line(_AREA.left, y, _AREA.right, y, "grid")
-        drawing.text(_AREA.left - 8, y + 4, f"{10.0**power:g}", "tick end")
+        drawing.text(_AREA.left - 8, y + 4, _power(power), "tick end")
     middle_x, middle_y = (_AREA.left + _AREA.right) / 2, (_AREA.top + _AREA.bottom) / 2
     drawing.text(middle_x, _HEIGHT - 14, "operations for each byte moved", "axis middle")
     drawing.text(18, middle_y, "10⁹ operations a second", "axis middle", turn=-90)
