@@ -151,7 +151,7 @@ class HalvesStreamTile:
 
 @dataclass(frozen=True)
 class HalvesStreamGrid:
-    """A HalvesStreamTile applied to a product with eight rows of activations."""
+    """A HalvesStreamTile applied to a product with a few tiles of eight rows of activations."""
 
     product: Product
     tile: HalvesStreamTile
@@ -167,9 +167,15 @@ class HalvesStreamGrid:
         return LANES * self.tile.subgroups
 
     @property
+    def row_tiles(self) -> int:
+        """Return the tiles of activations, all of which every subgroup multiplies."""
+        count: int = self.product.rows.count
+        return count // MATRIX_ROWS
+
+    @property
     def sums(self) -> int:
-        """Return the sums of a lane: four a band."""
-        return 4 * self.tile.bands
+        """Return the sums of a lane: four a band and tile of activations."""
+        return 4 * self.tile.bands * self.row_tiles
 
     @property
     def words(self) -> int:

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="untyped-decorator,no-untyped-def,valid-type"
-"""Product of a quantized matrix and eight rows of float16 activations on matrix units (NVIDIA).
+"""Product of a quantized matrix and 8 or 16 rows of float16 activations on matrix units (NVIDIA).
 
 What is computed and how it lies in memory says matmul_halves.py.
 
@@ -7,7 +7,7 @@ mapping   workgroup  teams of `split` subgroups; a team has `bands` of 16 rows o
           subgroup   every split-th chunk of the columns; teams add up in shared memory
           lane       rows l / 4 and 8 + l / 4 of a band, group l % 4 of a chunk
 traffic   every weight once, the next chunk's on their way while this one is multiplied;
-          activations from the L2 cache, once a subgroup
+          activations from the L2 cache, once a subgroup and chunk
 """
 
 from __future__ import annotations
@@ -41,13 +41,9 @@ def load_step(codes, scale, minimum, words, terms, workgroup, thread, step, grid
 
 
 @T.inline
-def multiply_step(x, words, terms, sums, tile, thread, step, grid):  # noqa: D103
-    factors = T.alloc_buffer((2 * grid.tile.bands, 2), "uint32", scope="local")
-    fragment = T.alloc_buffer((4 * BATCH,), "uint32", scope="local")
-    operand = T.alloc_buffer((STEPS * SIDES,), "uint32", scope="local")
-    chunk = T.meta_var(grid.chunk(thread, step))
+def load_operand(x, operand, tile, thread, chunk, grid):  # noqa: D103
     for i in T.unroll(STEPS * SIDES):
-        operand[i] = x[
+        operand[tile * STEPS * SIDES + i] = x[
             tile,
             T.min(chunk, grid.rows.chunks - 1),
             i // SIDES,
@@ -57,7 +53,18 @@ def multiply_step(x, words, terms, sums, tile, thread, step, grid):  # noqa: D10
         ]
         # Chunks beyond the last repeat it; their share is nothing.
         if not grid.whole:
-            operand[i] = T.Select(chunk < grid.rows.chunks, operand[i], T.uint32(0))
+            operand[tile * STEPS * SIDES + i] = T.Select(
+                chunk < grid.rows.chunks, operand[tile * STEPS * SIDES + i], T.uint32(0)
+            )
+
+
+@T.inline
+def multiply_step(x, words, terms, sums, thread, step, grid):  # noqa: D103
+    factors = T.alloc_buffer((2 * grid.tile.bands, 2), "uint32", scope="local")
+    fragment = T.alloc_buffer((4 * BATCH,), "uint32", scope="local")
+    operand = T.alloc_buffer((grid.row_tiles * STEPS * SIDES,), "uint32", scope="local")
+    for tile in T.unroll(grid.row_tiles):
+        load_operand(x, operand, tile, thread, grid.chunk(thread, step), grid)
     for i in T.unroll(2 * grid.tile.bands):
         for j in T.unroll(2 if grid.product.fmt.minimum else 1):
             factors[i, j] = half2_broadcast(terms[i, j])
@@ -65,16 +72,19 @@ def multiply_step(x, words, terms, sums, tile, thread, step, grid):  # noqa: D10
         for band in T.unroll(grid.tile.bands):
             make_batch(words, factors, fragment, batch, band, grid.product.fmt)
             for i in T.unroll(BATCH):
-                sums[T.ramp(4 * band, 1, 4)] = matrix_multiply_halves(
-                    fragment[T.ramp(4 * i, 1, 4)],
-                    operand[T.ramp((batch * BATCH + i) * SIDES, 1, 2)],
-                    sums[T.ramp(4 * band, 1, 4)],
-                )
+                for tile in T.unroll(grid.row_tiles):
+                    place = T.meta_var(4 * (band * grid.row_tiles + tile))
+                    first = T.meta_var((tile * STEPS + batch * BATCH + i) * SIDES)
+                    sums[T.ramp(place, 1, 4)] = matrix_multiply_halves(
+                        fragment[T.ramp(4 * i, 1, 4)],
+                        operand[T.ramp(first, 1, 2)],
+                        sums[T.ramp(place, 1, 4)],
+                    )
 
 
 @T.inline
 def multiply_steps(  # noqa: D103
-    x, codes, scale, minimum, sums, tile, workgroup, thread, grid, overlap
+    x, codes, scale, minimum, sums, workgroup, thread, grid, overlap
 ):
     words = T.alloc_buffer((grid.words,), "uint32", scope="local")
     terms = T.alloc_buffer((2 * grid.tile.bands, 2), "float16", scope="local")
@@ -90,8 +100,8 @@ def multiply_steps(  # noqa: D103
             for j in T.unroll(2 if grid.product.fmt.minimum else 1):
                 held_terms[i, j] = terms[i, j]
         load_step(codes, scale, minimum, words, terms, workgroup, thread, step + 1, grid)
-        multiply_step(x, held, held_terms, sums, tile, thread, step, grid)
-    multiply_step(x, words, terms, sums, tile, thread, grid.steps - 1, grid)
+        multiply_step(x, held, held_terms, sums, thread, step, grid)
+    multiply_step(x, words, terms, sums, thread, grid.steps - 1, grid)
 
 
 @T.inline
@@ -129,35 +139,29 @@ def stream_halves(product: Product, tile: HalvesStreamTile, *, overlap: bool = F
         out: T.Buffer(grid.rows.results.shape(rows), "uint32"),
     ):
         T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": LANES})
-        for block in T.thread_binding(tiles, thread="blockIdx.y"):
-            for workgroup in T.thread_binding(grid.workgroups, thread="blockIdx.x"):
-                for thread in T.thread_binding(grid.threads, thread="threadIdx.x"):
-                    sums = T.alloc_buffer((grid.sums,), "float32", scope="local")
-                    shared = T.alloc_buffer(
-                        (grid.sums, grid.threads) if tile.split > 1 else (1, 1),
-                        "float32", scope="shared",
-                    )  # fmt: skip
+        for workgroup in T.thread_binding(grid.workgroups, thread="blockIdx.x"):
+            for thread in T.thread_binding(grid.threads, thread="threadIdx.x"):
+                sums = T.alloc_buffer((grid.sums,), "float32", scope="local")
+                shared = T.alloc_buffer(
+                    (grid.sums, grid.threads) if tile.split > 1 else (1, 1),
+                    "float32", scope="shared",
+                )  # fmt: skip
+                for i in T.unroll(grid.sums):
+                    sums[i] = T.float32(0)
+                multiply_steps(x, codes, scale, minimum, sums, workgroup, thread, grid, overlap)
+                if tile.split > 1:
+                    add_team(sums, shared, thread, grid)
+                if thread // LANES % tile.split == 0:
                     for i in T.unroll(grid.sums):
-                        sums[i] = T.float32(0)
-                    multiply_steps(
-                        x, codes, scale, minimum, sums, block, workgroup, thread, grid, overlap
-                    )
-                    if tile.split > 1:
-                        add_team(sums, shared, thread, grid)
-                    if thread // LANES % tile.split == 0:
-                        for i in T.unroll(grid.sums):
-                            sums[i] = sums[i] * T.float32(1 / UNIT)
-                        for band in T.unroll(tile.bands):
-                            if product.pairs:
-                                store_halves(
-                                    sums, out, band, block, tiles,
-                                    grid.band(workgroup, thread, band), thread, grid.rows,
-                                )  # fmt: skip
-                            else:
-                                store_rows(
-                                    sums, residual, y, band, block, tiles,
-                                    grid.band(workgroup, thread, band), thread, grid.rows,
-                                )  # fmt: skip
+                        sums[i] = sums[i] * T.float32(1 / UNIT)
+                    for i in T.unroll(tile.bands * tiles):
+                        band = T.meta_var(grid.band(workgroup, thread, i // tiles))
+                        if product.pairs:
+                            store_halves(sums, out, i, i % tiles, tiles, band, thread, grid.rows)
+                        else:
+                            store_rows(
+                                sums, residual, y, i, i % tiles, tiles, band, thread, grid.rows
+                            )
 
     dropped = [name for name in product.unused() if name in ("minimum", "residual")]
     func = without(func, [*dropped, "y" if product.pairs else "out"])
