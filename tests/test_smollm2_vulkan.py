@@ -75,3 +75,29 @@ def test_greedy_text_is_the_cpus_wherever_its_lead_exceeds_the_tolerance(
     agreement, counted = compared.agreement(near_tie)
     assert agreement == 1.0
     assert counted >= 0.75 * TOKENS
+
+
+def test_the_device_draws_the_tokens_that_the_host_would_across_wider_tables(
+    artifact: Artifact,
+) -> None:
+    """From 244 tokens on: at 256 the block tables double, which takes another recording."""
+    from ferrylm.runtime.draw_slots import greedy_draws
+    from ferrylm.runtime.engine import open_engine
+
+    text = json.loads(TRACES.read_text())["traces"][0]["prompt_ids"]
+    prompt = np.resize(np.array(text, np.int32), 244)
+    engine = open_engine(artifact, device="vulkan", context_length=512)
+    try:
+        sequence = engine.open_sequence()
+        first = int(np.argmax(engine.prefill(sequence, prompt)))
+        engine.begin_drawing(sequence, greedy_draws(first, 24))
+        drawn = [first, *(int(engine.next_reports([sequence])[0][0]) for _ in range(24))]
+        assert sequence.length == 268
+        engine.close_sequence(sequence)
+        sequence = engine.open_sequence()
+        logits = engine.prefill(sequence, prompt)
+        for token in drawn:
+            assert token == int(np.argmax(logits))
+            logits = engine.decode([sequence], np.array([token], np.int32))[0]
+    finally:
+        engine.close()

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ferrylm.errors import UsageError
+from ferrylm.errors import DeviceError, UsageError
 from ferrylm.runtime.backends.base import Array
 from ferrylm.runtime.draw_group import DrawGroup, Drawing, Flight
 from ferrylm.runtime.draw_layout import RING
@@ -81,10 +81,14 @@ class Ahead:
     def next_reports(self, sequences: Sequence[Pages]) -> list[Array]:
         """Return the report of the next token of each sequence (draw_layout.py)."""
         wanted = [self._drawing(sequence) for sequence in sequences]
-        while not all(drawing.reports for drawing in wanted):
+        try:
+            while not all(drawing.reports for drawing in wanted):
+                self._launch_ahead()
+                self._land()
             self._launch_ahead()
-            self._land()
-        self._launch_ahead()
+        except BaseException:
+            self._abandon()
+            raise
         for sequence in sequences:
             sequence.length += 1
         return [drawing.reports.popleft() for drawing in wanted]
@@ -98,7 +102,21 @@ class Ahead:
                 wanted="one that has tokens left to be drawn",
                 fix="begin to draw for it, for more tokens",
             )
+        if drawing.lost:
+            raise DeviceError(
+                "a sequence with a token that was lost when a step failed",
+                wanted="one whose tokens all arrived",
+                fix="begin the answer again",
+            )
         return drawing
+
+    def _abandon(self) -> None:
+        """Forget the steps that are under way; who waits for their tokens has lost them."""
+        self._flights.clear()
+        self._running.clear()
+        for drawing in self._drawings.values():
+            drawing.place = None
+            drawing.lost = len(drawing.reports) < drawing.ahead
 
     def _launch_ahead(self) -> None:
         slow = self._pace_s > SLOW_STEP_S
@@ -134,7 +152,7 @@ class Ahead:
 
     def _rested(self) -> Iterator[Drawing]:
         for drawing in self._drawings.values():
-            landed = len(drawing.reports) == drawing.ahead
+            landed = len(drawing.reports) == drawing.ahead and not drawing.lost
             if landed and drawing.ahead <= STEPS_AHEAD and drawing.launched < drawing.most:
                 yield drawing
 

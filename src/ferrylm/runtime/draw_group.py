@@ -31,6 +31,7 @@ class Drawing:
     next_id: int  # the last token that the host knows of; decoded next when it gets a row
     start: int  # tokens in the sequence at the beginning
     launched: int = 0  # steps
+    lost: bool = False  # a token of it will never arrive
     reports: deque[Array] = field(default_factory=deque)  # drawn tokens that nobody asked for yet
     place: tuple[DrawGroup, int] | None = None
 
