@@ -16,6 +16,7 @@ import importlib.util
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,25 +91,51 @@ def one_launch(rates: dict[str, float]) -> bool:
     return rates.get(GRAPH) == 1 and not alone
 
 
+def _nothing() -> None:
+    """Begin without more ado."""
+
+
+def _decode(engine: Any, ids: Any, depth: int, begin: Callable[[], object] = _nothing) -> float:
+    """Decode given tokens one by one behind a prompt; return the seconds since `begin`."""
+    sequence = engine.open_sequence()
+    engine.prefill(sequence, ids[:depth])
+    begin()
+    start_s = time.perf_counter()
+    for token in ids[depth:]:
+        engine.decode([sequence], np.array([token], np.int32))
+    passed_s = time.perf_counter() - start_s
+    engine.close_sequence(sequence)
+    return passed_s
+
+
+def _draw(engine: Any, ids: Any, depth: int, begin: Callable[[], object] = _nothing) -> float:
+    """Have the device draw as many tokens, ahead of this program."""
+    from ferrylm.runtime.draw_slots import greedy_draws
+
+    sequence = engine.open_sequence()
+    engine.prefill(sequence, ids[:depth])
+    engine.begin_drawing(sequence, greedy_draws(int(ids[depth]), len(ids) - depth))
+    begin()
+    start_s = time.perf_counter()
+    for _ in ids[depth:]:
+        engine.next_reports([sequence])
+    passed_s = time.perf_counter() - start_s
+    engine.close_sequence(sequence)
+    return passed_s
+
+
 def trace(artifact: Path, tokens: int, depth: int) -> dict[str, float]:
-    """Decode tokens one by one behind a prompt, and return the driver's calls per token."""
+    """Generate tokens behind a prompt, and return the driver's calls per token."""
     from ferrylm.runtime.artifact import Artifact
     from ferrylm.runtime.engine import open_engine
 
     watch = DriverTrace(find_cupti())
     with Artifact.open(artifact) as opened:
         engine = open_engine(opened, device="cuda", context_length=depth + tokens + 16)
-    random = np.random.default_rng(0)
-    ids = random.integers(0, engine.vocab_size, depth + tokens + 8, dtype=np.int32)
-    sequence = engine.open_sequence()
-    engine.prefill(sequence, ids[:depth])
-    for token in ids[depth : depth + 8]:  # the first makes the graph
-        engine.decode([sequence], np.array([token], np.int32))
-    watch.calls.clear()
-    start_s = time.perf_counter()
-    for token in ids[depth + 8 :]:
-        engine.decode([sequence], np.array([token], np.int32))
-    passed_s = time.perf_counter() - start_s
+    ids = np.random.default_rng(0).integers(0, engine.vocab_size, depth + tokens, dtype=np.int32)
+    generate = _draw if engine.draws else _decode
+    generate(engine, ids, depth)  # makes the graphs
+    passed_s = generate(engine, ids, depth, watch.calls.clear)
     rates = per_token(watch.calls, tokens)
     watch.close()
     engine.close()
