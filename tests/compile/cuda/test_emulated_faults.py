@@ -118,6 +118,22 @@ def test_a_missing_barrier_shows_in_one_of_the_two_orders(barrier: str) -> None:
     assert all((one == wanted).all() for one in found) == bool(barrier)
 
 
+@pytest.mark.parametrize("barrier", ["", "__syncthreads();"])
+def test_a_warp_that_may_run_ahead_does(barrier: str) -> None:
+    """What the first warp writes next is not to be there before the second one has read."""
+    body = """__shared__ float s[32];
+    for (int i = 0; i < 4; ++i) {
+      if (threadIdx.x < 32) s[threadIdx.x] = i;
+      __syncthreads();
+      if (threadIdx.x >= 32) x[threadIdx.x] += s[threadIdx.x - 32] * (i + 1);
+      BARRIER
+    }""".replace("BARRIER", barrier)
+    found = [run(body, WORKGROUP, backward=way) for way in (False, True)]
+    wanted = np.arange(64, dtype=np.float32)
+    wanted[32:] += 2 + 6 + 12
+    assert all((one == wanted).all() for one in found) == bool(barrier)
+
+
 COPY = """
 static void copy(void* to, const void* from) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;"

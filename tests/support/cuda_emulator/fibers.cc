@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 
@@ -86,21 +87,33 @@ void Fibers::switch_to_next() {
   if (_setjmp(fibers_[current_].context) == 0) switch_to(next);
 }
 
+// A warp goes on for as long as it can before the next one does, so that it gets as far ahead of the
+// others as the kernel's barriers allow.
 unsigned Fibers::find_next() {
-  unsigned thread = current_;
-  for (unsigned tried = 0; tried < count_; ++tried) {
-    if (backward_) {
-      thread = thread == 0 ? count_ - 1 : thread - 1;
-    } else {
-      thread = thread + 1 == count_ ? 0 : thread + 1;
-    }
-    const State state = states_[thread];
-    if (state == State::kReady) return thread;
-    if (state == State::kPolling && fibers_[thread].ready(fibers_[thread].ready_context)) {
-      return thread;
-    }
+  const unsigned warps = (count_ + kLanes - 1) / kLanes, warp = current_ / kLanes;
+  for (unsigned step = 0; step < warps; ++step) {
+    const unsigned found = find_in_warp((warp + (backward_ ? warps - step : step)) % warps);
+    if (found < count_) return found;
   }
   report_deadlock();
+}
+
+unsigned Fibers::find_in_warp(unsigned warp) {
+  const unsigned first = warp * kLanes, lanes = std::min(kLanes, count_ - first);
+  // After the current lane if it is one of them, else from the beginning.
+  const bool here = current_ / kLanes == warp;
+  const unsigned before = here ? current_ - first : backward_ ? 0 : lanes - 1;
+  for (unsigned step = 1; step <= lanes; ++step) {
+    const unsigned thread = first + (before + (backward_ ? lanes - step : step)) % lanes;
+    if (can_go_on(thread)) return thread;
+  }
+  return count_;
+}
+
+bool Fibers::can_go_on(unsigned thread) const {
+  if (states_[thread] == State::kReady) return true;
+  const Fiber& fiber = fibers_[thread];
+  return states_[thread] == State::kPolling && fiber.ready(fiber.ready_context);
 }
 
 void Fibers::sleep(const void* place, const char* name) {

@@ -54,6 +54,8 @@ class Fibers {
   void switch_to_next();
   void switch_to(unsigned thread);
   unsigned find_next();
+  unsigned find_in_warp(unsigned warp);  // count() where none can go on
+  bool can_go_on(unsigned thread) const;
   [[noreturn]] void report_deadlock();
   void end();
 

@@ -1,8 +1,8 @@
 // Threads of a workgroup as fibers, and the points where they wait for one another.
 //
-// Every thread runs until it waits; then the next one that can go on does. Nothing runs at the same
-// time, so that results do not depend on chance. A thread that can never go on is an error that
-// names what it waits for.
+// Every thread runs until it waits; then the next of its warp that can go on does, and where there
+// is none, one of another warp. Nothing runs at the same time, so that results do not depend on
+// chance. A thread that can never go on is an error that names what it waits for.
 #pragma once
 
 #include <cstddef>
