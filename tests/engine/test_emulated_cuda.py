@@ -31,6 +31,7 @@ class Emulation:
     arch: str
     quantization: str
     source: TinySource
+    backward: bool = False  # the order of threads
 
     def __str__(self) -> str:
         return f"{self.arch}-{self.quantization}"
@@ -50,6 +51,7 @@ EMULATIONS = (
     Emulation(
         *("sm75", "75", "q8f16"),
         TinySource(hidden=72, inner=104, heads=6, kv_heads=2, head_dim=18, layers=1),
+        backward=True,
     ),
 )
 
@@ -75,7 +77,7 @@ def artifact(
     )
     with chip.for_processors(), mock.patch.object(library, "DECODE_BATCHES", (1, 8)):
         compile_model(options)
-    chip.register()
+    chip.register(backward=wanted.backward)
     with Artifact.open(folder / "artifact") as opened:
         yield opened
 

@@ -63,7 +63,7 @@ class EmulatedChip:
         with mock.patch.object(cpu_library, "build_cpu_library", self.build):
             yield
 
-    def register(self) -> None:
+    def register(self, *, backward: bool = False) -> None:
         """Let the libraries find their kernels, before their functions are first called."""
         for kernels in self.kernels:
-            kernels.register()
+            kernels.register(backward)
