@@ -21,9 +21,9 @@ _FLAGS = (
     "-std=c++17", "-march=native", "-fPIC", "-shared", "-ffp-contract=off",
     "-fno-strict-aliasing", "-fwrapv", "-U_FORTIFY_SOURCE", f"-I{INCLUDE}",
 )  # fmt: skip
-# A vector at a wrong address, or an index beyond a private array, ends in SIGILL.
 _FIBERS = ("-O2", "-Wall", "-Wextra")
-# Kernels run for milliseconds here, and half a second is what optimizing one takes.
+# Kernels run for milliseconds here, and half a second is what optimizing one takes. A vector at a
+# wrong address (with GCC), or an index beyond a private array, ends in SIGILL.
 _KERNELS = ("-O0", "-fsanitize=alignment,bounds", "-fsanitize-undefined-trap-on-error", "-w")
 _GARBAGE = "-ftrivial-auto-var-init=pattern"  # from GCC 12 and Clang 8 on
 _LONGEST_SHOWN = 3000
