@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
-import json
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ferrylm.errors import DeviceError, FerryError, MemoryLimitError
+from ferrylm.errors import DeviceError, MemoryLimitError
+from ferrylm.runtime.native_library import Meaning, NativeLibrary, report
 from ferrylm.runtime.tvm_runtime import import_failure
 
-LIBRARY_NAME = "libferrylm_hip.so"
 _ROCM_PACKAGE = "_rocm_sdk_core"  # of the distribution rocm-sdk-core
-
-_TAG = re.compile(r"\[hip:([a-z-]+)\] (.*)", re.DOTALL)
 
 
 class HipError(DeviceError):
@@ -47,40 +40,36 @@ class HipMemoryError(MemoryLimitError):
     """Device memory that is not there: the message gives what is free."""
 
 
-@dataclass(frozen=True)
-class _Meaning:
-    error: type[FerryError]
-    wanted: str
-    fix: str
-
-
 _NO_GPU_FIX = "run `ferry doctor`, or use --device cpu"
 _MEANINGS = {
-    "no-driver": _Meaning(HipUnavailableError, "the HIP runtime of ROCm 6.0 or newer", _NO_GPU_FIX),
-    "old-driver": _Meaning(HipUnavailableError, "ROCm 6.0 or newer", "update ROCm"),
-    "no-device": _Meaning(HipUnavailableError, "an AMD GPU", _NO_GPU_FIX),
-    "no-code": _Meaning(
+    "no-driver": Meaning(HipUnavailableError, "the HIP runtime of ROCm 6.0 or newer", _NO_GPU_FIX),
+    "old-driver": Meaning(HipUnavailableError, "ROCm 6.0 or newer", "update ROCm"),
+    "no-device": Meaning(HipUnavailableError, "an AMD GPU", _NO_GPU_FIX),
+    "no-code": Meaning(
         HipArchitectureError,
         "a library with code for this GPU",
         "compile the model with --rocm-arch and the GPU's name",
     ),
-    "out-of-memory": _Meaning(
+    "out-of-memory": Meaning(
         HipMemoryError,
         "enough free device memory",
         "close other programs, or use a smaller model or context",
     ),
-    "launch": _Meaning(
+    "launch": Meaning(
         HipLaunchError, "a kernel that the GPU runs", "load the model again; report this"
     ),
-    "timeout": _Meaning(
+    "timeout": Meaning(
         HipLaunchError, "a GPU that answers in time", "update the driver, or try again"
     ),
-    "recording": _Meaning(
+    "recording": Meaning(
         HipRecordingError, "work of the device only in a recording", "report this"
     ),
-    "module": _Meaning(HipError, "a whole module of this version", "compile the artifact again"),
+    "module": Meaning(HipError, "a whole module of this version", "compile the artifact again"),
 }
-_OTHER = _Meaning(HipError, "a HIP call that succeeds", "run `ferry doctor` and report this")
+_OTHER = Meaning(HipError, "a HIP call that succeeds", "run `ferry doctor` and report this")
+_LIBRARY = NativeLibrary("hip", meanings=_MEANINGS, other=_OTHER, unavailable=HipUnavailableError)
+LIBRARY_NAME = _LIBRARY.file_name
+typed_errors, error_from_message = _LIBRARY.typed_errors, _LIBRARY.error_from_message
 
 
 def autoload() -> None:
@@ -100,16 +89,11 @@ def load_failure() -> str:
 
 @cache
 def _load_once() -> str:
-    path = library_path()
-    if path is None:
-        return f"{LIBRARY_NAME} was not built with this installation of ferrylm"
-    try:
-        ctypes.CDLL(str(path), ctypes.RTLD_LOCAL)
-    except OSError as error:
-        return str(error)
-    for driver in packaged_drivers():
-        _function("add_library_path")(str(driver))
-    return ""
+    failure = _LIBRARY.open(library_path())
+    if not failure:
+        for driver in packaged_drivers():
+            _LIBRARY.function("add_library_path")(str(driver))
+    return failure
 
 
 def packaged_drivers() -> list[Path]:
@@ -123,46 +107,7 @@ def packaged_drivers() -> list[Path]:
 
 def library_path() -> Path | None:
     """Return the native library of this installation (wheel or editable), or None."""
-    folders = [Path(__file__).resolve().parent.parent]
-    with suppress(metadata.PackageNotFoundError):
-        folders.append(Path(str(metadata.distribution("ferrylm").locate_file("ferrylm"))))
-    for folder in folders:
-        candidate = folder / "native" / LIBRARY_NAME
-        if candidate.is_file():
-            return candidate
-    return None
-
-
-@contextmanager
-def typed_errors() -> Iterator[None]:
-    """Raise the typed error of a tagged message of the native library; others pass."""
-    try:
-        yield
-    except FerryError:
-        raise
-    except Exception as error:
-        typed = error_from_message(str(error))
-        if typed is None:
-            raise
-        raise typed from error
-
-
-def error_from_message(message: str) -> FerryError | None:
-    """Return the typed error that a message of the native library stands for, if it is one.
-
-    A message of the form "found; wanted ...; fix" keeps its own words.
-    """
-    match = _TAG.search(message)
-    if match is None:
-        return None
-    meaning = _MEANINGS.get(match[1], _OTHER)
-    sentence = " ".join(match[2].split())
-    found, wanted, fix = sentence, meaning.wanted, meaning.fix
-    if "; wanted " in sentence:
-        found, rest = sentence.split("; wanted ", 1)
-        wanted, _, own_fix = rest.partition("; ")
-        fix = own_fix or fix
-    return meaning.error(found, wanted=wanted, fix=fix)
+    return _LIBRARY.path()
 
 
 def call(name: str, *arguments: Any) -> Any:
@@ -170,30 +115,22 @@ def call(name: str, *arguments: Any) -> Any:
 
     Raises HipUnavailableError when the library is not loaded.
     """
-    failure = load_failure()
-    if failure:
-        raise HipUnavailableError(
-            f"the native HIP library cannot be used: {failure}",
-            wanted="an installation with it",
-            fix="install ferrylm again where a C++ compiler is, or use --device cpu",
-        )
-    with typed_errors():
-        return _function(name)(*arguments)
+    return _LIBRARY.call(load_failure(), name, *arguments)
 
 
 def loader_report() -> dict[str, Any]:
     """Return what was found of ROCm: library, version, devices, or the reason for none."""
-    return _object(call("loader_report"))
+    return report(call("loader_report"))
 
 
 def device_report(index: int = 0) -> dict[str, Any]:
     """Return name, architecture, wave size, limits and memory of a device."""
-    return _object(call("device_report", index))
+    return report(call("device_report", index))
 
 
 def memory_report(index: int = 0) -> dict[str, Any]:
     """Return the bytes taken from the driver, cached, in use and free."""
-    return _object(call("memory_report", index))
+    return report(call("memory_report", index))
 
 
 @contextmanager
@@ -215,15 +152,3 @@ def recording(index: int = 0) -> Iterator[list[Any]]:
 def replay(recorded: Any) -> None:
     """Run a recording once more."""
     call("replay", recorded)
-
-
-def _function(name: str) -> Callable[..., Any]:
-    import tvm_ffi
-
-    found: Callable[..., Any] = tvm_ffi.get_global_func(f"ferrylm.hip.{name}")
-    return found
-
-
-def _object(text: Any) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(str(text))
-    return value
