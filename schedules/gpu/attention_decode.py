@@ -24,7 +24,6 @@ whatever became of the step before, and each layer counts every split once befor
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from tvm.script import tirx as T
@@ -34,12 +33,15 @@ from ferrylm.schedules.gpu.attention_decode_blocks import (
     load_key,
     load_values,
     score,
+    score_fresh,
     share_subgroup,
     soften,
     weigh,
+    weigh_fresh,
 )
 from ferrylm.schedules.gpu.attention_decode_merge import MERGED, finish_heads, join_splits
 from ferrylm.schedules.gpu.attention_decode_plan import DecodePlan
+from ferrylm.schedules.gpu.attention_decode_rotation import load_angles, rotate_heads
 from ferrylm.schedules.gpu.layout import KEY_VECTOR, ActivationLayout, padded
 from ferrylm.schedules.gpu.operations import (
     device_count,
@@ -47,75 +49,13 @@ from ferrylm.schedules.gpu.operations import (
     grid_dependency_wait,
 )
 from ferrylm.schedules.gpu.overlap import overlapped
-from ferrylm.schedules.gpu.rope import append, rotate
 from ferrylm.schedules.gpu.signature import without
 
 
 @T.inline
-def load_angles(angles, cos, sin, thread, position, plan):  # noqa: D103
-    half = T.meta_var(plan.head_dim // 2)
-    for i in T.unroll(-(-(plan.heads + 2) * half // plan.threads)):
-        d = T.meta_var((i * plan.threads + thread) % half)
-        angles[2 * i] = cos[T.max(position, 0), d]
-        angles[2 * i + 1] = sin[T.max(position, 0), d]
-
-
-@T.inline
-def rotate_heads(  # noqa: D103
-    queries, fresh, angles, qkv, keys, values, tables, m, task, appends, thread, position,
-    page_size, plan,
-):  # fmt: skip
-    turned = T.alloc_buffer((2,), "float32", scope="local")
-    where = T.alloc_buffer((2,), "int32", scope="local")
-    half = T.meta_var(plan.head_dim // 2)
-    shape = T.meta_var(plan.shape)
-    where[0] = T.max(position, 0)
-    where[1] = tables[m, T.truncdiv(where[0], page_size)]
-    # Rows 0 .. heads - 1 are queries, then come the key and the value.
-    for i in T.unroll(-(-(plan.heads + 2) * half // plan.threads)):
-        d = T.meta_var((i * plan.threads + thread) % half)
-        row = T.meta_var((i * plan.threads + thread) // half)
-        own = T.meta_var(plan.first_head(task) + T.min(row, plan.heads_of(task) - 1))
-        beside = T.meta_var(
-            shape.num_heads + (row - plan.heads) * shape.num_kv_heads + plan.kv_head(task)
-        )
-        if row < plan.heads + 2:
-            head = T.meta_var(T.Select(row < plan.heads, own, beside))
-            turned[0] = qkv[m, head * plan.head_dim + d]
-            turned[1] = qkv[m, head * plan.head_dim + half + d]
-            if row <= plan.heads:
-                rotate(turned, angles[2 * i], angles[2 * i + 1])
-            if row < plan.heads:
-                queries[row, d] = turned[0] * T.float32(1.0 / math.sqrt(plan.head_dim))
-                queries[row, half + d] = turned[1] * T.float32(1.0 / math.sqrt(plan.head_dim))
-            else:
-                for j in T.unroll(2):
-                    fresh[row - plan.heads, j * half + d] = T.cast(
-                        T.cast(turned[j], plan.kv_dtype), "float32"
-                    )
-                if appends:
-                    append(
-                        turned, keys, values, where,
-                        (row - plan.heads) * shape.num_kv_heads + plan.kv_head(task), d, half,
-                        shape.num_kv_heads, page_size, plan.kv_dtype,
-                    )  # fmt: skip
-    width = T.meta_var(plan.vectors * KEY_VECTOR)
-    if plan.head_dim < width:
-        # Zeros fill a head up to whole vectors, as they do in pages.
-        for i in T.serial((plan.heads + plan.threads) // plan.threads):
-            if i * plan.threads + thread <= plan.heads:
-                for j in T.unroll(width - plan.head_dim):
-                    if i * plan.threads + thread < plan.heads:
-                        queries[i * plan.threads + thread, plan.head_dim + j] = T.float32(0)
-                    else:
-                        fresh[0, plan.head_dim + j] = T.float32(0)
-                        fresh[1, plan.head_dim + j] = T.float32(0)
-
-
-@T.inline
 def attend(  # noqa: D103
-    output, best, total, key, value, queries, fresh, weights, keys, values, tables, m, kv_head,
-    start, count, thread, position, page_size, plan,
+    output, best, total, key, value, queries, fresh, weights, fresh_weights, keys, values, tables,
+    m, kv_head, start, count, thread, position, page_size, plan,
 ):  # fmt: skip
     scores = T.alloc_buffer((plan.heads,), "float32", scope="local")
     lane = T.meta_var(thread % plan.subgroup)
@@ -127,21 +67,25 @@ def attend(  # noqa: D103
         total[r] = T.float32(0)
     for i in T.serial(count):
         base = T.meta_var(start + i * plan.threads)
-        score(
-            scores, key, queries, fresh, keys, tables, m, kv_head, base, lane, position,
-            page_size, plan,
-        )  # fmt: skip
+        score(scores, key, queries, keys, tables, m, kv_head, base, lane, position, page_size, plan)
+        if base + plan.subgroup > position:
+            score_fresh(scores, queries, fresh, base, lane, position, plan)
         if i + 1 < count:  # on their way while this block's values are weighed
             load_key(
                 key, keys, tables, m, kv_head, base + plan.threads, 0, lane, position, page_size,
                 plan,
             )  # fmt: skip
-        soften(scores, weights, output, best, total, base + lane > position, subgroup, lane, plan)
+        soften(
+            scores, weights, fresh_weights, output, best, total, base + lane, position, subgroup,
+            lane, plan,
+        )  # fmt: skip
         T.tvm_storage_sync("warp")
         weigh(
-            output, weights, value, fresh, values, tables, m, kv_head, base, subgroup, lane,
-            position, page_size, plan,
+            output, weights, value, values, tables, m, kv_head, base, subgroup, lane, position,
+            page_size, plan,
         )  # fmt: skip
+        if base + plan.subgroup > position:
+            weigh_fresh(output, fresh_weights, fresh, lane, plan)
         if i + 1 < count:
             load_values(
                 value, values, tables, m, kv_head, base + plan.threads, 0, lane, position,
@@ -208,6 +152,7 @@ def decode_attention(
                     weights = T.alloc_buffer(
                         (plan.subgroups, plan.heads, plan.subgroup), "float32", scope="shared"
                     )
+                    fresh_weights = T.alloc_buffer((plan.heads,), "float32", scope="shared")
                     sums = T.alloc_buffer((plan.subgroups, plan.sums), "float32", scope="shared")
                     peaks = T.alloc_buffer(
                         (plan.subgroups, plan.heads, 2), "float32", scope="shared"
@@ -263,9 +208,9 @@ def decode_attention(
                         )  # fmt: skip
                         T.tvm_storage_sync("shared")
                         attend(
-                            output, best, total, key, value, queries, fresh, weights, keys,
-                            values, tables, m, plan.kv_head(own), start, blocks, thread,
-                            position, page_size, plan,
+                            output, best, total, key, value, queries, fresh, weights,
+                            fresh_weights, keys, values, tables, m, plan.kv_head(own), start,
+                            blocks, thread, position, page_size, plan,
                         )  # fmt: skip
                         share_subgroup(
                             sums, peaks, output, best, total, thread // plan.subgroup,

@@ -58,16 +58,11 @@ def load_values(value, values, tables, m, kv_head, base, step, lane, position, p
 
 
 @T.inline
-def score(  # noqa: D103
-    scores, key, queries, fresh, keys, tables, m, kv_head, base, lane, position, page_size, plan
-):
+def score(scores, key, queries, keys, tables, m, kv_head, base, lane, position, page_size, plan):  # noqa: D103
     elements = T.meta_var(plan.key_unroll * KEY_VECTOR)
     for r in T.unroll(plan.heads):
         scores[r] = T.float32(0)
     for turn in T.serial(plan.vectors // plan.key_unroll):
-        if base + lane >= position:
-            for j in T.unroll(elements):
-                key[j] = T.cast(fresh[0, turn * elements + j], plan.kv_dtype)
         for r in T.unroll(plan.heads):
             for j in T.unroll(elements):
                 scores[r] = fma(
@@ -78,17 +73,39 @@ def score(  # noqa: D103
 
 
 @T.inline
-def soften(scores, weights, output, best, total, masked, subgroup, lane, plan):  # noqa: D103
+def score_fresh(scores, queries, fresh, base, lane, position, plan):  # noqa: D103
+    # By all lanes together: registers of keys with one lane's replaced would be twice as many.
+    part = T.alloc_buffer((1,), "float32", scope="local")
+    width = T.meta_var(plan.vectors * KEY_VECTOR)
+    for r in T.unroll(plan.heads):
+        part[0] = T.float32(0)
+        for i in T.unroll(-(-width // plan.subgroup)):
+            if i * plan.subgroup + lane < width:
+                part[0] = fma(
+                    fresh[0, i * plan.subgroup + lane],
+                    queries[r, i * plan.subgroup + lane],
+                    part[0],
+                )
+        part[0] = subgroup_add(part[0])
+        scores[r] = T.Select(base + lane == position, part[0], scores[r])
+
+
+@T.inline
+def soften(  # noqa: D103
+    scores, weights, fresh_weights, output, best, total, token, position, subgroup, lane, plan
+):
     found = T.alloc_buffer((3,), "float32", scope="local")
     for r in T.unroll(plan.heads):
-        scores[r] = T.Select(masked, T.float32(MASKED), scores[r])
+        scores[r] = T.Select(token > position, T.float32(MASKED), scores[r])
         found[0] = T.max(best[r], subgroup_max(scores[r]))
         # In this order of operands a score that is not a number stays one.
         found[1] = T.Select(
             scores[r] <= T.float32(MASKED), T.float32(0), T.exp(scores[r] - found[0])
         )
         found[2] = T.exp(best[r] - found[0])
-        weights[subgroup, r, lane] = found[1]
+        weights[subgroup, r, lane] = T.Select(token == position, T.float32(0), found[1])
+        if token == position:
+            fresh_weights[r] = found[1]
         total[r] = total[r] * found[2] + found[1]
         best[r] = found[0]
         for j in T.unroll(plan.lane_vectors * KEY_VECTOR):
@@ -98,33 +115,15 @@ def soften(scores, weights, output, best, total, masked, subgroup, lane, plan): 
 
 
 @T.inline
-def replace_fresh(value, fresh, base, step, lane, position, plan):  # noqa: D103
-    for u in T.unroll(plan.value_unroll):
-        index = T.meta_var(
-            step * plan.step_tokens + u * plan.token_lanes + lane // plan.value_lanes
-        )
-        if base + index >= position:
-            for k in T.unroll(plan.lane_vectors):
-                vector = T.meta_var(
-                    T.min(lane % plan.value_lanes + k * plan.value_lanes, plan.vectors - 1)
-                )
-                for j in T.unroll(KEY_VECTOR):
-                    value[(u * plan.lane_vectors + k) * KEY_VECTOR + j] = T.cast(
-                        fresh[1, vector * KEY_VECTOR + j], plan.kv_dtype
-                    )
-
-
-@T.inline
 def weigh(  # noqa: D103
-    output, weights, value, fresh, values, tables, m, kv_head, base, subgroup, lane, position,
-    page_size, plan,
+    output, weights, value, values, tables, m, kv_head, base, subgroup, lane, position, page_size,
+    plan,
 ):  # fmt: skip
-    count = T.meta_var(T.min(plan.subgroup, position + 1 - base))
+    # Of tokens that pages hold alone: what was loaded for others may be anything.
+    count = T.meta_var(T.min(plan.subgroup, position - base))
     steps = T.meta_var(T.truncdiv(count + plan.step_tokens - 1, plan.step_tokens))
     wide = T.meta_var(plan.lane_vectors * KEY_VECTOR)
     for step in T.serial(steps):
-        if base + plan.subgroup > position:
-            replace_fresh(value, fresh, base, step, lane, position, plan)
         for u in T.unroll(plan.value_unroll):
             index = T.meta_var(
                 step * plan.step_tokens + u * plan.token_lanes + lane // plan.value_lanes
@@ -140,6 +139,21 @@ def weigh(  # noqa: D103
             load_values(
                 value, values, tables, m, kv_head, base, step + 1, lane, position, page_size, plan
             )
+
+
+@T.inline
+def weigh_fresh(output, fresh_weights, fresh, lane, plan):  # noqa: D103
+    wide = T.meta_var(plan.lane_vectors * KEY_VECTOR)
+    if lane < plan.value_lanes:
+        for r in T.unroll(plan.heads):
+            for k in T.unroll(plan.lane_vectors):
+                vector = T.meta_var(T.min(lane + k * plan.value_lanes, plan.vectors - 1))
+                for j in T.unroll(KEY_VECTOR):
+                    output[r * wide + k * KEY_VECTOR + j] = fma(
+                        fresh_weights[r],
+                        fresh[1, vector * KEY_VECTOR + j],
+                        output[r * wide + k * KEY_VECTOR + j],
+                    )
 
 
 @T.inline

@@ -160,14 +160,15 @@ def attention_tile(profile: GpuProfile, head_dim: int) -> AttentionTile:
 DECODE = {
     8: DecodeTile(8),
     16: DecodeTile(4),
-    32: DecodeTile(4, value_unroll=16),
+    32: DecodeTile(4),
     64: DecodeTile(2),
 }
+DECODE_CUDA = DecodeTile(4, value_unroll=16)  # 244 of 255 registers with heads of 128
 
 
 def decode_tile(profile: GpuProfile) -> DecodeTile:
     """Return the tile of attention in a decode step."""
-    return DECODE[profile.subgroup]
+    return DECODE_CUDA if profile.kind == "cuda" else DECODE[profile.subgroup]
 
 
 # Attention of a prompt on matrix units, by the largest head: from 90 on, chosen on an H200 on the
