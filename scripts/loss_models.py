@@ -27,7 +27,9 @@ def token_ids(artifact: Artifact, texts: Path, most: int) -> list[np.ndarray]:
     return [ids[: min(longest, most or longest)] for ids in found]
 
 
-def reference_model(artifact: Artifact, *, int8_activations: bool = False) -> Logits:
+def reference_model(
+    artifact: Artifact, *, int8_activations: bool = False, half_products: bool = False
+) -> Logits:
     """Return the float64 model of an artifact's own weights. Raises UsageError."""
     from tests.model_weights import artifact_weights
     from tests.reference import llama_logits
@@ -41,8 +43,12 @@ def reference_model(artifact: Artifact, *, int8_activations: bool = False) -> Lo
         )
     weights = artifact_weights(artifact)
     return lambda ids: llama_logits(
-        manifest.model, weights, ids, int8_activations=int8_activations
-    )  # fmt: skip
+        manifest.model,
+        weights,
+        ids,
+        int8_activations=int8_activations,
+        half_products=half_products,
+    )
 
 
 def source_model(path: Path, artifact: Artifact) -> Logits:

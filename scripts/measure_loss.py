@@ -1,7 +1,7 @@
 """Measure how far an artifact's logits lie from the float64 reference and from its source model.
 
 usage: python scripts/measure_loss.py ARTIFACT [--source MODEL] [--texts FILE] [--json]
-           [--device DEVICE] [--decode N] [--tokens N] [--store FILE | --stored FILE]
+           [--device DEVICE] [--decode N] [--tokens N] [--half] [--store FILE | --stored FILE]
 
 Two errors are kept apart. The implementation error compares the engine with the reference on the
 artifact's own weights, and its gate decides the exit status: a text read as a prompt, and with
@@ -55,6 +55,7 @@ COMPARISONS = {
     "implementation": ("engine", "stored", "engine against the reference, same weights"),
     "decode": ("decode", "stored", "the same, token by token"),
     "int8 reference": ("int8", "stored", "what rounding activations to int8 costs by itself"),
+    "f16 reference": ("f16", "stored", "what rounding inputs and weights to float16 costs"),
     "quantization": ("stored", "source", "stored against source weights, both in float64"),
     "total": ("engine", "source", "engine against the reference on source weights"),
 }
@@ -169,6 +170,8 @@ def _references(
     if arguments.stored is not None:
         return read_stored(arguments.stored, artifact.manifest), {}
     models = {"stored": reference_model(artifact)}
+    if arguments.half:
+        models["f16"] = reference_model(artifact, half_products=True)
     if arguments.source is not None:
         models["source"] = source_model(arguments.source, artifact)
     return StoredTexts(token_ids(artifact, arguments.texts, arguments.tokens), []), models
@@ -222,6 +225,7 @@ def main() -> int:
     parser.add_argument("--target", help="a library of the artifact; default: what would run")
     parser.add_argument("--decode", type=int, default=0, metavar="N", help="texts at a time")
     parser.add_argument("--tokens", type=int, default=0, help="of a text at most")
+    parser.add_argument("--half", action="store_true", help="show what float16 products cost")
     kept = parser.add_mutually_exclusive_group()
     kept.add_argument("--store", type=Path, help="write the reference's logits, and no more")
     kept.add_argument("--stored", type=Path, help="take the reference's logits from here")

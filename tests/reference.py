@@ -223,6 +223,11 @@ def round_activations(x: ArrayLike) -> Float64:
     return rounded.reshape(wide.shape[0], -1)[:, : wide.shape[1]]
 
 
+def round_to_half(x: ArrayLike) -> Float64:
+    """Return x as it reads after rounding to float16."""
+    return float64(np.asarray(x).astype(np.float16))
+
+
 def _known_names(config: ModelConfig) -> set[str]:
     inner = ("attention_norm", "qkv", "attention_out", "feed_forward_norm", "gate_up", "down")
     names = {f"layers.{index}.{name}" for index in range(config.num_layers) for name in inner}
@@ -235,16 +240,20 @@ def llama_logits(
     token_ids: ArrayLike,
     *,
     int8_activations: bool = False,
+    half_products: bool = False,
 ) -> Float64:
     """Run a whole Llama over one sequence: token ids [S] to logits [S, vocab_size].
 
     `weights` are plain float matrices and vectors under the canonical names (embedding, head,
     final_norm, layers.I.qkv, ...). With `int8_activations` the input of every matmul is rounded
-    as `quantize_activations` does. Raises ValueError for weights of another kind of model, which
-    would be left out silently otherwise.
+    as `quantize_activations` does, with `half_products` inputs and weights are rounded to float16,
+    as for matrix units that add up in float32. Raises ValueError for weights of another kind of
+    model, which would be left out silently otherwise.
     """
 
     def linear(x: Float64, name: str) -> Float64:
+        if half_products:
+            return round_to_half(x) @ round_to_half(weights[name]).T
         return (round_activations(x) if int8_activations else x) @ float64(weights[name]).T
 
     def norm(x: Float64, name: str) -> Float64:

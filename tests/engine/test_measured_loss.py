@@ -24,7 +24,7 @@ def arguments(path: Path, **changes: Any) -> argparse.Namespace:
         texts.write_text(TEXTS)
     asked = {
         "artifact": path, "source": None, "texts": texts, "device": "cpu", "target": None,
-        "decode": 0, "tokens": 0, "store": None, "stored": None, "gate": None,
+        "decode": 0, "tokens": 0, "half": False, "store": None, "stored": None, "gate": None,
     }  # fmt: skip
     return argparse.Namespace(**{**asked, **changes})
 
@@ -48,6 +48,14 @@ def test_stored_references_give_what_references_give(build: Build, stored: Path)
             other["measured"]["mean_kld"], rel=1e-2, abs=1e-12
         )
         assert not other["violations"]
+
+
+def test_what_float16_products_cost_is_told_by_the_reference_itself(build: Build) -> None:
+    rows = measure_loss.measure(arguments(build("int16"), tokens=9, half=True))["rows"]
+    cost = {row["comparison"]: row["measured"] for row in rows}["f16 reference"]
+    # Inputs and weights are off by 2 ** -12 of themselves, one after another through the model.
+    assert 1e-4 < cost["logits_error"] < 2e-2
+    assert 1e-9 < cost["mean_kld"] < 1e-5
 
 
 def test_references_of_other_weights_are_refused(build: Build, stored: Path) -> None:
