@@ -195,6 +195,32 @@ def draw_token(  # noqa: D103
 
 
 @T.inline
+def choose(  # noqa: D103
+    keys, best, sums, settings, uniforms, drawn, n, f, r, m, slot, thread, plan
+):
+    slice_keys = T.alloc_buffer((plan.slices,), "int32", scope="shared")
+    slice_sums = T.alloc_buffer((plan.slices,), "float32", scope="shared")
+    small = T.alloc_buffer((_ROWS, plan.subgroups), "int32", scope="shared")
+    histogram = T.alloc_buffer((3, BUCKETS), "uint32", scope="shared")
+    counts = T.alloc_buffer((2, BUCKETS), "int32", scope="shared")
+    masses = T.alloc_buffer((2, BUCKETS), "float32", scope="shared")
+    gather_slices(best, slice_keys, small, n, r, m, thread, plan)
+    f[TEMPERATURE] = setting(settings, slot, Setting.TEMPERATURE)
+    r[TOKEN] = plan.padded - r[RANK]
+    if T.And(f[TEMPERATURE] > T.float32(0), r[BAD] == 0):
+        keep_likeliest(
+            keys, sums, settings, slice_keys, histogram, counts, masses, small, n,
+            f, m, slot, thread, plan,
+        )  # fmt: skip
+        sum_slices(keys, settings, slice_keys, slice_sums, n, f, m, slot, thread, plan)
+        draw_token(
+            keys, settings, slice_sums, counts, masses, small, n, f, r,
+            uniforms[slot, T.truncmod(drawn[slot], UNIFORMS)], m, slot, thread,
+            plan,
+        )  # fmt: skip
+
+
+@T.inline
 def report(ring, steps, logits, r, m, plan):  # noqa: D103
     place = T.meta_var(T.truncmod(steps[m], RING))
     first = T.meta_var(T.max(T.min(plan.padded - r[FIRST_BAD], plan.vocabulary - 1), 0))
@@ -252,37 +278,18 @@ def draw(plan: DrawPlan) -> Any:
         offsets = T.match_buffer(poffsets, (count, vocabulary), "float32")
         for m in T.thread_binding(batch, thread="blockIdx.x"):
             for thread in T.thread_binding(plan.threads, thread="threadIdx.x"):
-                slice_keys = T.alloc_buffer((slices,), "int32", scope="shared")
-                slice_sums = T.alloc_buffer((slices,), "float32", scope="shared")
-                small = T.alloc_buffer((_ROWS, plan.subgroups), "int32", scope="shared")
-                histogram = T.alloc_buffer((3, BUCKETS), "uint32", scope="shared")
-                counts = T.alloc_buffer((2, BUCKETS), "int32", scope="shared")
-                masses = T.alloc_buffer((2, BUCKETS), "float32", scope="shared")
                 n = T.alloc_buffer((8,), "int32", scope="local")
                 f = T.alloc_buffer((3,), "float32", scope="local")
                 r = T.alloc_buffer((5,), "int32", scope="local")
-                slot = T.meta_var(slots[m])
                 if slots[m] >= 0:
-                    gather_slices(best, slice_keys, small, n, r, m, thread, plan)
-                    f[TEMPERATURE] = setting(settings, slot, Setting.TEMPERATURE)
-                    r[TOKEN] = plan.padded - r[RANK]
-                    if T.And(f[TEMPERATURE] > T.float32(0), r[BAD] == 0):
-                        keep_likeliest(
-                            keys, sums, settings, slice_keys, histogram, counts, masses, small, n,
-                            f, m, slot, thread, plan,
-                        )  # fmt: skip
-                        sum_slices(
-                            keys, settings, slice_keys, slice_sums, n, f, m, slot, thread, plan
-                        )
-                        draw_token(
-                            keys, settings, slice_sums, counts, masses, small, n, f, r,
-                            uniforms[slot, T.truncmod(drawn[slot], UNIFORMS)], m, slot, thread,
-                            plan,
-                        )  # fmt: skip
+                    choose(
+                        keys, best, sums, settings, uniforms, drawn, n, f, r, m, slots[m], thread,
+                        plan,
+                    )  # fmt: skip
                     if thread == 0:
                         report(ring, steps, logits, r, m, plan)
-                        remember(settings, seen, offsets, r, slot)
-                        drawn[slot] = drawn[slot] + 1
+                        remember(settings, seen, offsets, r, slots[m])
+                        drawn[slots[m]] = drawn[slots[m]] + 1
                         tokens[T.truncdiv(m, tile), T.truncmod(m, tile)] = r[TOKEN]
                         positions[m] = positions[m] + 1
 

@@ -24,7 +24,7 @@ from ferrylm.runtime.page_storage import PageStorage
 from ferrylm.runtime.parameters import load_parameters
 from ferrylm.runtime.progress import ProgressCallback, ignore_progress
 from ferrylm.runtime.rope import rope_tables
-from ferrylm.runtime.step_inputs import StepInputs
+from ferrylm.runtime.step_inputs import StepInputs, checked_tokens
 
 TokenIds = npt.NDArray[np.int32]
 Logits = npt.NDArray[np.float32]
@@ -128,7 +128,7 @@ class Engine:
         That ends with `decode`, `prefill` or `close_sequence`, to which tokens that were not read
         were never drawn. Raises UsageError, ContextOverflowError.
         """
-        self._checked(np.array([draws.last_id]))
+        checked_tokens(self.vocab_size, np.array([draws.last_id]))
         with self.backend.calling():
             self._drawing_ahead().begin(sequence, draws)
 
@@ -174,7 +174,7 @@ class Engine:
 
         A sequence's logits do not depend on the others. Raises as `prefill`.
         """
-        ids = self._checked(token_ids)
+        ids = checked_tokens(self.vocab_size, token_ids)
         if len(ids) != len(sequences) or len(set(map(id, sequences))) != len(sequences):
             raise UsageError(
                 f"{len(ids)} tokens for {len(sequences)} sequences",
@@ -253,7 +253,7 @@ class Engine:
         return _DecodeStep(inputs, self.backend.repeated(lambda: function(*arguments)))
 
     def _chunks(self, sequence: Sequence, token_ids: TokenIds) -> list[TokenIds]:
-        ids = self._checked(token_ids)
+        ids = checked_tokens(self.vocab_size, token_ids)
         self._leave([sequence])
         self._pool.reserve(sequence, len(ids))
         size = self.library.prefill_chunk
@@ -285,21 +285,6 @@ class Engine:
         """Return the logits of the first rows, in memory of their own."""
         found: Logits = self.backend.read_rows(tensor, rows)[:, : self.vocab_size].copy()
         return found
-
-    def _checked(self, token_ids: TokenIds) -> TokenIds:
-        ids = np.ascontiguousarray(token_ids, np.int32)
-        if ids.ndim != 1 or len(ids) == 0:
-            raise UsageError(
-                f"tokens of shape {ids.shape}", wanted="a row of one or more", fix="pass some"
-            )
-        low, high = int(ids.min()), int(ids.max())
-        if low < 0 or high >= self.vocab_size:
-            raise UsageError(
-                f"token ids from {low} to {high}",
-                wanted=f"0 to {self.vocab_size - 1}",
-                fix="use the tokenizer of this model",
-            )
-        return ids
 
 
 def _tuple(tensors: list[Tensor]) -> object:

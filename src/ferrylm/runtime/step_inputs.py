@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from ferrylm.errors import UsageError
 from ferrylm.runtime.backends.base import Array, Backend, Tensor
 
 
@@ -42,3 +46,20 @@ class StepInputs:
         last_row[0] = count - 1
         for mirror in self._mirrors:
             mirror.push()
+
+
+def checked_tokens(vocab_size: int, token_ids: Array) -> npt.NDArray[np.int32]:
+    """Return a row of tokens as int32. Raises UsageError for none, or unknown ones."""
+    ids = np.ascontiguousarray(token_ids, np.int32)
+    if ids.ndim != 1 or len(ids) == 0:
+        raise UsageError(
+            f"tokens of shape {ids.shape}", wanted="a row of one or more", fix="pass some"
+        )
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high >= vocab_size:
+        raise UsageError(
+            f"token ids from {low} to {high}",
+            wanted=f"0 to {vocab_size - 1}",
+            fix="use the tokenizer of this model",
+        )
+    return ids
