@@ -268,7 +268,7 @@ class GpuKernels:
         q = nn.Tensor.placeholder((m, shape.num_heads, shape.head_dim), "float32")
         if ("rope_append", None) not in self._cache:
             threads = max(self.profile.subgroup, min(64, shape.head_dim // 2))
-            func = self._launched(rope.rope_append(rows, shape, threads, one_sequence=True))
+            func = self._launched(rope.rope_append(rows, shape, threads))
             self._cache["rope_append", None] = func
         args = [qkv, step.cos, step.sin, step.positions, step.block_tables, keys, values]
         found = op.tensor_ir_inplace_op(

@@ -1,10 +1,11 @@
 # mypy: disable-error-code="untyped-decorator,no-untyped-def,valid-type"
-"""Rotary embedding of queries and keys, and the append of keys and values to their pages, on GPUs.
+"""Rotary embedding of a prompt's queries and keys, and the append to their pages, on GPUs.
 
 computes  (a, b) -> (a cos - b sin, b cos + a sin) for the halves a, b of each head ("rotate half",
           as Hugging Face's Llama has it), cos and sin of position * frequency from tables
 shapes    qkv float32 (M, padded((Hq + 2 Hkv) * D)): query, key, value heads
           cos, sin float32 (C, D / 2); positions int32 (M,), -1 for a padding row
+          block_tables int32 (1, W)
           q float32 (M, Hq, D), also scaled by 1 / sqrt(D)
           pages as in layout.py, written in place
 mapping   workgroup  a head of a row; lane  a pair of elements
@@ -23,17 +24,16 @@ from ferrylm.schedules.gpu.layout import KEY_VECTOR, padded
 from ferrylm.schedules.gpu.row_counts import row_count
 
 
-def rope_append(rows: Rows, shape: AttentionShape, threads: int, *, one_sequence: bool) -> Any:
+def rope_append(rows: Rows, shape: AttentionShape, threads: int) -> Any:
     """Return the PrimFunc (qkv, cos, sin, positions, block_tables, keys, values, q).
 
-    Row m belongs to sequence m, or to sequence 0 when there is only `one_sequence`. Rows of
-    padding append nothing; their queries are rotated as at position 0.
+    All rows belong to one sequence. Rows of padding append nothing; their queries are rotated as at
+    position 0. (Of a decode step attention_decode.py does this.)
     """
     extent = row_count(rows)
     heads, kv_heads, head_dim = shape.num_heads, shape.num_kv_heads, shape.head_dim
     half, scale = head_dim // 2, 1.0 / math.sqrt(head_dim)
     width = padded((heads + 2 * kv_heads) * head_dim)
-    sequences = 1 if one_sequence else extent
     vectors, value_width = -(-head_dim // KEY_VECTOR), padded(head_dim, KEY_VECTOR)
     kv_dtype = shape.kv_dtype
 
@@ -48,7 +48,7 @@ def rope_append(rows: Rows, shape: AttentionShape, threads: int, *, one_sequence
         cos = T.match_buffer(pcos, (context, half), "float32")
         sin = T.match_buffer(psin, (context, half), "float32")
         positions = T.match_buffer(ppositions, (extent,), "int32")
-        tables = T.match_buffer(ptables, (sequences, table_width), "int32")
+        tables = T.match_buffer(ptables, (1, table_width), "int32")
         keys = T.match_buffer(pkeys, (pages, kv_heads, vectors, page_size, KEY_VECTOR), kv_dtype)
         values = T.match_buffer(pvalues, (pages, kv_heads, page_size, value_width), kv_dtype)
         q = T.match_buffer(pq, (extent, heads, head_dim), "float32")
@@ -58,7 +58,7 @@ def rope_append(rows: Rows, shape: AttentionShape, threads: int, *, one_sequence
                     where = T.alloc_buffer((2,), "int32", scope="local")
                     turned = T.alloc_buffer((2,), "float32", scope="local")
                     where[0] = T.max(positions[m], 0)
-                    where[1] = tables[0 if one_sequence else m, T.truncdiv(where[0], page_size)]
+                    where[1] = tables[0, T.truncdiv(where[0], page_size)]
                     for i in T.serial((half + threads - 1) // threads):
                         d = T.meta_var(i * threads + thread)
                         if d < half:

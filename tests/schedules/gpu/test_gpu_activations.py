@@ -132,6 +132,28 @@ def test_embedding_rows_are_decoded(machine: Machine, storage: str, minimum: boo
 
 
 @on_every_machine
+@pytest.mark.parametrize("storage", ["q8", "f32"])
+def test_looking_up_rows_zeroes_the_counters_of_the_step(machine: Machine, storage: str) -> None:
+    width, counters = 64, 70  # more of these than threads
+    fmt = WeightFormat(50, width, storage, False, "f32" if storage == "f32" else "int16")
+    canonical = canonical_weights(storage, False, 50, width)
+    tokens = np.array([[7], [3], [49]], np.int32)
+    threads = row_threads(machine.dot, width)
+    built = machine.build(
+        {
+            "embed": embedding.embed(Rows(1, 3), fmt, threads, counters),
+            "alone": embedding.zero_counters(3, counters, threads),
+        }
+    )
+    out = [((3, counters), "int32"), ((3, width), "float32")]
+    zeroed, x = machine.run(built["embed"], [tokens, *data.weights(canonical)], out)
+    assert (zeroed == 0).all()
+    expected = reference.dequantize(canonical, width)[tokens[:, 0]]
+    np.testing.assert_allclose(x, expected, rtol=1e-6, atol=1e-6)
+    assert (machine.run(built["alone"], [], out[:1])[0] == 0).all()
+
+
+@on_every_machine
 def test_a_row_is_selected(machine: Machine) -> None:
     x = data.random_rows(2 * M, 100, 0)
     func = embedding.select_row(Rows(M), 100, row_threads(machine.dot, 100))
@@ -151,18 +173,18 @@ def test_rope_rotates_and_appends_to_the_pages(machine: Machine, head_dim: int) 
     qkv = data.random_rows(m, 10 * head_dim, 1)
     angles = generator.random((128, half)) * 6
     cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
-    tables = generator.permutation(m * 4).reshape(m, 4).astype(np.int32)
+    table = generator.permutation(m * 4)[:4].astype(np.int32)
     keys = np.zeros((m * 4, 2, wide // 8, page, 8), np.float16)
     values = np.zeros((m * 4, 2, page, wide), np.float16)
     threads = max(machine.dot.subgroup, min(64, half))
-    func = rope.rope_append(Rows(m, m), shape, threads, one_sequence=False)
+    func = rope.rope_append(Rows(m, m), shape, threads)
     built = machine.build({"f": func})["f"]
     inputs = [
         qkv,
         cos,
         sin,
         positions,
-        tables,
+        table[None],
         keys,
         values,
         np.zeros((m, 6, head_dim), np.float32),
@@ -177,7 +199,7 @@ def test_rope_rotates_and_appends_to_the_pages(machine: Machine, head_dim: int) 
     for row, position in enumerate(positions):
         if position < 0:
             continue
-        at, slot = tables[row, position // page], position % page
+        at, slot = table[position // page], position % page
         key = found_keys[at, :, :, slot].reshape(2, wide)[:, :head_dim]
         np.testing.assert_allclose(key, turned[row, 6:], rtol=2e-3, atol=2e-3)
         np.testing.assert_allclose(
