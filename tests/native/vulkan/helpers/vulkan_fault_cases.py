@@ -21,6 +21,7 @@ from vulkan_containers import ADD, INCREMENT, MANY, THREADS, groups, module
 
 from ferrylm.errors import FerryError
 from ferrylm.runtime import vulkan_backend as backend
+from ferrylm.runtime.vulkan_outbox import VulkanOutbox
 
 DEVICE_LOST, OUT_OF_DEVICE_MEMORY, OUT_OF_HOST_MEMORY, TIMEOUT = -4, -2, -1, 2
 COUNT = 20_001
@@ -66,9 +67,16 @@ def workload() -> None:
             raise
         out.copyfrom(np.zeros(COUNT, np.float32))
         backend.call("replay", recording)
+        outbox = VulkanOutbox(0, 2, 8)
+        seen = outbox.tensor._create_view((8,), "float32", 32)
+        kernels["add"](left, left, seen, 8, groups(8), THREADS)
+        outbox.post(1)
+        backend.call("replay", recording)
+        entry = outbox.take(1).view(np.float32)
         found = out.numpy()
-        del large
+        del large, outbox, seen
     np.testing.assert_allclose(found, 18 * values, rtol=1e-5)
+    np.testing.assert_array_equal(entry, 2 * values[:8])
 
 
 def reopen_if_lost() -> None:
