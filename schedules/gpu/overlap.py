@@ -7,7 +7,8 @@ earlier steps (CUDA C++ Programming Guide, "Programmatic Dependent Launch and Sy
 A step's first kernel is launched as any other: once everything before has ended. Kernels pile up
 behind it, each waiting for the one before, so that whatever runs during a step begins after all
 earlier steps, although a kernel's own wait speaks of its predecessor alone. The kernel that draws
-tokens is a step's last: it alone writes tokens and positions, after its wait, when all others ended.
+tokens is a step's last: it alone writes tokens and positions, after its wait, when all others have
+ended.
 """
 
 from __future__ import annotations
