@@ -135,7 +135,7 @@ def build(
         functions = {
             f"c{index}": _kernel(profile, product, tile) for index, tile in enumerate(tiles)
         }
-        code, dropped = _compiled(functions, target, arch)
+        code, dropped = compiled(functions, target, arch)
         library = f"tune-{len(entries)}.so"
         (folder / library).write_bytes(code)
         found = [
@@ -156,7 +156,7 @@ def _kernel(profile: GpuProfile, product: Product, tile: MatvecTile) -> Any:
     )  # fmt: skip
 
 
-def _compiled(functions: dict[str, Any], target: str, arch: str) -> tuple[bytes, dict[str, str]]:
+def compiled(functions: dict[str, Any], target: str, arch: str) -> tuple[bytes, dict[str, str]]:
     """Return a library, and why some of its functions are not worth running."""
     module = tvm.IRModule(
         {name: func.with_attr("global_symbol", name) for name, func in functions.items()}
