@@ -23,7 +23,7 @@ from ferrylm.runtime.manifest import ModelConfig
 
 Float64 = NDArray[np.float64]
 
-ROWS = 12  # of activations; more than the largest batch, and three row tiles of prefill
+ROWS = 12  # of activations; a part of the largest batch, and not whole row tiles of prefill
 
 # Of an element's magnitude plus its row's root mean square; docs/verify.md has the reasons.
 TOLERANCE = {"f32": 1e-4, "int8": 3e-4, "int16": 3e-4, "f16": 2e-3}

@@ -17,12 +17,19 @@ from ferrylm.compile.cuda.packing import CudaPacker, FatBinary
 from ferrylm.compile.cuda.tiers import SHARED_BYTES, TIERS, CudaTier, chips_of
 from ferrylm.compile.cuda.toolkit import VERSION, find_toolkit
 from ferrylm.compile.gpu_pipeline import PIPELINE
-from ferrylm.compile.library import BuiltLibrary, ModelPlan, TargetTraits, trace_model
+from ferrylm.compile.library import (
+    DECODE_BATCHES,
+    BuiltLibrary,
+    ModelPlan,
+    TargetTraits,
+    trace_model,
+)
 from ferrylm.compile.link import link_shared
 from ferrylm.runtime.manifest import CudaNeeds, Requirements
 from ferrylm.schedules.gpu.kernels import GpuKernels
 
 _KV_DTYPE = "float16"
+MATRIX_BATCHES = (16,)  # further decode batches: matrix units take 16 rows for the time of 8
 _HOST_MACHINE = "x86_64"
 _HOST = {"kind": "llvm", "mtriple": "x86_64-unknown-linux-gnu", "mcpu": "x86-64"}
 
@@ -67,7 +74,10 @@ def build_cuda_library(
     find_toolkit()  # lowering a model takes a while: what is missing is said before
     profile = tier.profile
     arithmetic = profile.arithmetic(plan.arithmetic)
-    plan = replace(plan, kv_dtype=_KV_DTYPE, arithmetic=arithmetic)
+    batches = plan.decode_batches
+    if profile.matrix and batches == DECODE_BATCHES:
+        batches += MATRIX_BATCHES
+    plan = replace(plan, kv_dtype=_KV_DTYPE, arithmetic=arithmetic, decode_batches=batches)
     traced = trace_model(plan, GpuKernels(profile, arithmetic, plan.attention_shape))
     with ahead_of_time():
         executable = traced.lower(cuda_target(tier.first), PIPELINE)

@@ -2,7 +2,7 @@
 """Activations as float16 for matrix units, and the kernels that make them.
 
 computes  out = UNIT * x, or UNIT * RMSNorm(x) * gain (arXiv 1910.07467), rounded to float16
-shapes    x float32 (M, padded(H)), M a multiple of 8; gain float32 (H,); out as HalvesLayout says
+shapes    x float32 (M, padded(H)); gain float32 (H,); out as HalvesLayout says
 mapping   workgroup  a row, read once;  lane  16 bytes of the result at a time
 
 Factors of two cost nothing: UNIT moves float16's range to +-1e6, since what a SwiGLU gives may pass
@@ -50,7 +50,7 @@ class HalvesLayout:
         return -(-self.columns // CHUNK)
 
     def shape(self, m: Any) -> tuple[Any, ...]:
-        """Return the shape of m rows, which are whole tiles."""
+        """Return the shape of m rows; what is beyond them in the last tile means nothing."""
         return (row_tiles(m), self.chunks, STEPS, SIDES, MATRIX_ROWS, WORDS)
 
     @staticmethod
@@ -105,9 +105,13 @@ def store_unit(values, out, factor, m, i, unit):  # noqa: D103
         ] = words[j]
 
 
+def _extent(rows: Rows) -> Any:
+    return tile_count(rows) * MATRIX_ROWS if rows.count is None else rows.count
+
+
 def halve(rows: Rows, width: int, threads: int, eps: float | None = None) -> Any:
     """Return the PrimFunc (x, [gain], out); with `eps` the norm comes first."""
-    extent, layout, normed = tile_count(rows) * MATRIX_ROWS, HalvesLayout(width), eps is not None
+    extent, layout, normed = _extent(rows), HalvesLayout(width), eps is not None
     epsilon, units = 0.0 if eps is None else eps, layout.chunks * STEPS * SIDES
     each = -(-units // threads)
 
@@ -143,14 +147,14 @@ def halve(rows: Rows, width: int, threads: int, eps: float | None = None) -> Any
 
 def expose_halves(rows: Rows, width: int, threads: int) -> Any:
     """Return the PrimFunc (words, out), float32 (M, padded(H)), for checks; 0 beyond H."""
-    tiles, wide, layout = tile_count(rows), padded(width), HalvesLayout(width)
+    extent, wide, layout = _extent(rows), padded(width), HalvesLayout(width)
 
     @T.prim_func(s_tir=True, private=True)
     def func(pwords: T.handle, pout: T.handle):
         T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": LANES})
-        words = T.match_buffer(pwords, layout.shape(tiles * MATRIX_ROWS), "uint32")
-        out = T.match_buffer(pout, (tiles * MATRIX_ROWS, wide), "float32")
-        for m in T.thread_binding(tiles * MATRIX_ROWS, thread="blockIdx.x"):
+        words = T.match_buffer(pwords, layout.shape(extent), "uint32")
+        out = T.match_buffer(pout, (extent, wide), "float32")
+        for m in T.thread_binding(extent, thread="blockIdx.x"):
             for thread in T.thread_binding(threads, thread="threadIdx.x"):
                 word = T.alloc_buffer((1,), "uint32", scope="local")
                 for i in T.serial((wide + threads - 1) // threads):

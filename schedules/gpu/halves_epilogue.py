@@ -15,13 +15,13 @@ from ferrylm.schedules.gpu.operations import half2_pack, subgroup_shuffle_xor
 
 
 @T.inline
-def store_rows(sums, residual, y, index, tile, tiles, band, thread, rows):  # noqa: D103
+def store_rows(sums, residual, y, index, tile, extent, band, thread, rows):  # noqa: D103
     value = T.alloc_buffer((1,), "float32", scope="local")
     for half in T.unroll(2):
         output = T.meta_var(rows.output(band, thread, half))
-        if tile < tiles and output < padded(rows.product.outputs):
-            for i in T.unroll(2):
-                m = T.meta_var(tile * MATRIX_ROWS + thread % 4 * 2 + i)
+        for i in T.unroll(2):
+            m = T.meta_var(tile * MATRIX_ROWS + thread % 4 * 2 + i)
+            if m < extent and output < padded(rows.product.outputs):
                 value[0] = T.float32(0)
                 if output < rows.product.outputs:
                     value[0] = sums[4 * index + 2 * half + i]

@@ -169,8 +169,10 @@ class HalvesStreamGrid:
     @property
     def row_tiles(self) -> int:
         """Return the tiles of activations, all of which every subgroup multiplies."""
-        count: int = self.product.rows.count
-        return count // MATRIX_ROWS
+        count = self.product.rows.count
+        if count is None:
+            raise ValueError("a number of rows of activations that is not known")
+        return -(-count // MATRIX_ROWS)
 
     @property
     def sums(self) -> int:

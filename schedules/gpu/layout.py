@@ -114,7 +114,7 @@ class WeightFormat:
 def row_tiles(m: Any) -> Any:
     """Return the number of tiles of rows for matrix units that m rows are."""
     # A size that is a variable must be that variable: TVM solves no equations for it.
-    return m // MATRIX_ROWS if isinstance(m, int) else Analyzer().simplify(m // MATRIX_ROWS)
+    return -(-m // MATRIX_ROWS) if isinstance(m, int) else Analyzer().simplify(m // MATRIX_ROWS)
 
 
 @dataclass(frozen=True)

@@ -167,7 +167,7 @@ def halves_matmul(product: Product, tile: HalvesTile, *, overlap: bool = False) 
                             )  # fmt: skip
                         else:
                             store_rows(
-                                sums, residual, y, t, block * tile.row_tiles + t, tiles,
+                                sums, residual, y, t, block * tile.row_tiles + t, extent,
                                 grid.band(workgroup, thread), thread, grid.rows,
                             )  # fmt: skip
 

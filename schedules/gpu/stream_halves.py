@@ -1,5 +1,5 @@
 # mypy: disable-error-code="untyped-decorator,no-untyped-def,valid-type"
-"""Product of a quantized matrix and 8 or 16 rows of float16 activations on matrix units (NVIDIA).
+"""Product of a quantized matrix and up to 16 rows of float16 activations on matrix units (NVIDIA).
 
 What is computed and how it lies in memory says matmul_halves.py.
 
@@ -20,7 +20,7 @@ from ferrylm.schedules.gpu.halves import LANES, SIDES, STEPS, UNIT
 from ferrylm.schedules.gpu.halves_epilogue import store_halves, store_rows
 from ferrylm.schedules.gpu.halves_fragments import load_codes, make_batch
 from ferrylm.schedules.gpu.halves_grid import BATCH, HalvesStreamGrid, HalvesStreamTile
-from ferrylm.schedules.gpu.layout import MATRIX_ROWS, padded
+from ferrylm.schedules.gpu.layout import padded
 from ferrylm.schedules.gpu.matvec_grid import Product
 from ferrylm.schedules.gpu.operations import (
     grid_dependency_wait,
@@ -119,13 +119,11 @@ def add_team(sums, shared, thread, grid):  # noqa: D103
 def stream_halves(product: Product, tile: HalvesStreamTile, *, overlap: bool = False) -> Any:
     """Return the PrimFunc (x, weights..., [residual], y or halves).
 
-    The rows are whole tiles of eight; `overlap` is that of matvec.
+    Rows that fill up the last tile are whatever memory holds, and so are their results. `overlap`
+    is that of matvec.
     """
     fmt, grid = product.fmt, HalvesStreamGrid(product, tile)
-    rows = product.rows.count
-    if rows is None or rows % MATRIX_ROWS:
-        raise ValueError(f"{rows} rows of activations, not whole tiles of {MATRIX_ROWS}")
-    tiles, outputs = rows // MATRIX_ROWS, padded(product.outputs)
+    rows, tiles, outputs = product.rows.count, grid.row_tiles, padded(product.outputs)
     (_, codes_shape), (_, scale_shape) = fmt.tensors()["codes"], fmt.tensors()["scale"]
 
     @T.prim_func(s_tir=True, private=True)
@@ -160,7 +158,7 @@ def stream_halves(product: Product, tile: HalvesStreamTile, *, overlap: bool = F
                             store_halves(sums, out, i, i % tiles, tiles, band, thread, grid.rows)
                         else:
                             store_rows(
-                                sums, residual, y, i, i % tiles, tiles, band, thread, grid.rows
+                                sums, residual, y, i, i % tiles, rows, band, thread, grid.rows
                             )
 
     dropped = [name for name in product.unused() if name in ("minimum", "residual")]

@@ -17,7 +17,7 @@ from ferrylm.schedules.gpu.attention_matrix_plan import MatrixAttentionTile, fit
 from ferrylm.schedules.gpu.attention_plan import AttentionTile
 from ferrylm.schedules.gpu.halves_grid import GROUPS as HALVES_GROUPS
 from ferrylm.schedules.gpu.halves_grid import HalvesStreamTile, HalvesTile
-from ferrylm.schedules.gpu.layout import GROUP, MATRIX_ROWS, WeightFormat, groups
+from ferrylm.schedules.gpu.layout import GROUP, WeightFormat, groups
 from ferrylm.schedules.gpu.matvec_choice import tuned_tile
 from ferrylm.schedules.gpu.matvec_grid import MatvecTile, Product
 from ferrylm.schedules.gpu.profile import GpuProfile
@@ -90,8 +90,8 @@ def halves_stream_tile(product: Product) -> HalvesStreamTile:
 
 
 def on_matrix_units(profile: GpuProfile, rows: Rows) -> bool:
-    """Return whether there are enough rows of activations for matrix units."""
-    return profile.matrix and rows.tile == MATRIX_ROWS
+    """Return whether there are enough rows of activations for matrix units, two or more."""
+    return profile.matrix and rows.tile > 1
 
 
 def row_threads(profile: GpuProfile, width: int) -> int:

@@ -31,6 +31,7 @@ class Emulation:
     arch: str
     quantization: str
     source: TinySource
+    batches: tuple[int, ...] = (1, 8)
     backward: bool = False  # the order of threads
 
     def __str__(self) -> str:
@@ -43,6 +44,7 @@ EMULATIONS = (
     Emulation(
         *("sm90", "90a", "q4f16"),
         TinySource(hidden=96, inner=160, heads=6, kv_heads=2, vocabulary=301, layers=1),
+        batches=(1, 2, 16),
     ),
     Emulation(
         *("sm75", "80", "q4f16"),
@@ -75,7 +77,7 @@ def artifact(
         targets=(f"cpu-{host_profiles()[0]}",),
         arithmetic="int16",
     )
-    with chip.for_processors(), mock.patch.object(library, "DECODE_BATCHES", (1, 8)):
+    with chip.for_processors(), mock.patch.object(library, "DECODE_BATCHES", wanted.batches):
         compile_model(options)
     chip.register(backward=wanted.backward)
     with Artifact.open(folder / "artifact") as opened:
@@ -86,7 +88,7 @@ def test_the_golden_results_of_kernels_and_steps_are_met(artifact: Artifact) -> 
     checks = verification.verify(artifact, device="cpu")
     assert [check for check in checks if not check.passed] == []
     assert len([check for check in checks if check.name.startswith("kernel ")]) > 10
-    assert any(check.name == "greedy trace in batches of 8" for check in checks)
+    assert [check.name for check in checks if "in batches of" in check.name]
 
 
 def test_a_prompt_in_parts_gives_the_answer_of_a_prompt_in_one(artifact: Artifact) -> None:

@@ -58,8 +58,8 @@ def replay_attention(
     sequences = [0] if one_sequence else list(range(case.rows)[rows])
     starts = positions[:1] if one_sequence else positions
     lengths = [positions[-1] + 1] if one_sequence else [p + 1 for p in positions]
-    pages.fill(sequences, starts, lengths)
     count = buffers.rows(len(qkv), check.batch)
+    pages.fill(sequences, starts, lengths, 1 if one_sequence else count)
     where = aligned_zeros((count,), "int32")
     where[:] = -1
     where[: len(positions)] = positions
@@ -113,8 +113,11 @@ class _Pages:
         self.values: Array
         self._slots: list[tuple[int, int]] = []
 
-    def fill(self, sequences: list[int], starts: list[int], lengths: list[int]) -> None:
-        """Give sequences pages for `lengths` tokens and write the `starts` tokens they hold."""
+    def fill(self, sequences: list[int], starts: list[int], lengths: list[int], rows: int) -> None:
+        """Give sequences pages for `lengths` tokens and write the `starts` tokens they hold.
+
+        There are `rows` block tables; those beyond the sequences are of padding.
+        """
         heads, dim, size = self._model.num_kv_heads, self._model.head_dim, self._buffers.page_size
         layout = self._buffers.kv_layout
         counts = [-(-length // size) for length in lengths]
@@ -127,7 +130,7 @@ class _Pages:
         self.values[...] = _POISON
         clear_padding(layout, self.keys, self.values, dim)
         free = list(np.argsort(inputs.hashed(self._name + " pages", (total - 1,))) + 1)
-        self.tables = aligned_zeros((len(sequences), max(counts)), "int32")
+        self.tables = aligned_zeros((rows, max(counts)), "int32")
         for row, (sequence, start) in enumerate(zip(sequences, starts, strict=True)):
             self.tables[row, : counts[row]] = [free.pop() for _ in range(counts[row])]
             keys = inputs.past(self._name, "keys", sequence, start, heads, dim)

@@ -20,6 +20,7 @@ from ferrylm.runtime.strict_json import dumps_canonical, loads
 MAX_GOLDEN_BYTES = 16 << 20
 MAX_ROWS = 64  # of activations in one case
 MAX_COUNT = 2**31 - 1
+MAX_BATCH = 64  # a call of more rows would be no decode step
 
 OPERATIONS = ("embed", "norm_linear", "linear", "rope_decode", "rope_prefill", "select_row", "draw")
 STORAGES = ("q4", "q8", "f16", "f32")
@@ -88,7 +89,7 @@ def _check_check(check: KernelCheck, cases: dict[str, KernelCase]) -> None:
     if case.operation != "select_row" and check.expected not in case.expected:
         raise refused(f"a check against {check.expected[:80]!a}", "what its case expects")
     if check.batch is not None:
-        _check_range("batch", check.batch, 1, case.rows)
+        _check_range("batch", check.batch, 1, MAX_BATCH)
     _check_range("input_width", check.input_width, 0, MAX_COUNT)
     _check_range("residual_width", check.residual_width, 0, MAX_COUNT)
     for parameter in check.parameters:

@@ -88,7 +88,7 @@ def row_windows(rows: int, batch: int | None) -> list[slice]:
     """Return which rows each call takes, so that all are taken; prefill takes all at once."""
     if batch is None:
         return [slice(0, rows)]
-    starts = sorted({*range(0, rows - batch + 1, batch), rows - batch})
+    starts = sorted({*range(0, rows - batch + 1, batch), max(0, rows - batch)})
     return [slice(start, start + batch) for start in starts]
 
 

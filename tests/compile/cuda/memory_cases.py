@@ -116,6 +116,68 @@ def _matrix_rows(load: str) -> Any:
     return func
 
 
+TILE_WORDS = 512  # of a ring's tile: 8 steps, 2 sides, 8 rows of 4 words
+STAGES = 2
+
+
+class TileCase(MemoryCase):
+    """A kernel whose first input is a tile of 8 rows of halves, small whole numbers."""
+
+    def arrays(self) -> list[Array]:
+        """Return the inputs."""
+        _, *rest = super().arrays()
+        halves = np.arange(2 * TILE_WORDS) * 7 % 31 - 15
+        words = halves.astype(np.float16).view(np.uint32)
+        return [words.reshape(THREADS, TILE_WORDS // THREADS), *rest]
+
+
+def _tiles() -> Any:
+    # Weights of 1: a result is the sum of a row of activations over four steps.
+    @T.prim_func(s_tir=True)
+    def func(pa: T.handle, pb: T.handle, pc: T.handle, po: T.handle):
+        a = T.match_buffer(pa, (TILE_WORDS,), "uint32")
+        b = T.match_buffer(pb, (THREADS,), "uint32")
+        c = T.match_buffer(pc, (THREADS,), "uint32")
+        out = T.match_buffer(po, (THREADS * 4,), "float32")
+        for _block in T.thread_binding(1, thread="blockIdx.x"):
+            for thread in T.thread_binding(THREADS, thread="threadIdx.x"):
+                ring = T.alloc_buffer((STAGES * TILE_WORDS,), "uint32", scope="shared.dyn")
+                barriers = T.alloc_buffer((2 * STAGES,), "uint64", scope="shared")
+                sums = T.alloc_buffer((4,), "float32", scope="local")
+                weights = T.alloc_buffer((16,), "uint32", scope="local")
+                for i in T.unroll(4):
+                    sums[i] = T.cast(b[thread] + c[thread], "float32")
+                for i in T.unroll(16):
+                    weights[i] = T.uint32(0x3C003C00)
+                at = T.meta_var(T.address_of(barriers[0]))
+                T.evaluate(effect("ring_begin", at, STAGES))
+                T.evaluate(
+                    effect(
+                        "ring_load", at, T.address_of(ring[0]), T.address_of(a[0]),
+                        4 * TILE_WORDS, 1, 0, T.bool(True), STAGES, 1,
+                    )
+                )  # fmt: skip
+                T.evaluate(effect("ring_wait", at, 0, STAGES))
+                T.evaluate(
+                    effect(
+                        "multiply_tiles", T.address_of(sums[0]), T.address_of(weights[0]),
+                        T.address_of(ring[TILE_WORDS // 2]), 1,
+                    )
+                )  # fmt: skip
+                T.evaluate(effect("ring_release", at, 0, STAGES))
+                for i in T.unroll(4):
+                    out[thread * 4 + i] = sums[i]
+
+    return func
+
+
+def _tiles_reference(a: Array, *_: Array) -> Array:
+    halves = np.ascontiguousarray(a).view(np.float16).reshape(8, 2, 8, 8)  # step, side, row
+    rows = halves[4:].astype(np.float64).sum(axis=(0, 1, 3))
+    thread, i = np.arange(THREADS)[:, None], np.arange(4)[None]
+    return rows[thread % 4 * 2 + i % 2].astype(np.float32)
+
+
 def _atomic() -> Any:
     @T.prim_func(s_tir=True)
     def func(pa: T.handle, pb: T.handle, pc: T.handle, po: T.handle):
@@ -208,6 +270,9 @@ MEMORY_CASES = (
                           "subgroup_barrier", "load_matrix_x4"})),
     MemoryCase("matrix_columns", WORDS, lambda: _matrix_rows("load_matrix_x4_transposed"),
                _transposed_reference, "LDSM", frozenset({"load_matrix_x4_transposed"})),
+    TileCase("tiles", ("float32", 4), _tiles, _tiles_reference, "HMMA",
+             frozenset({"ring_begin", "ring_load", "ring_wait", "ring_release",
+                        "multiply_tiles"})),
     MemoryCase("device_count", ("int32", 1), _count, _count_reference, "MEMBAR",
                frozenset({"device_release", "device_count", "device_acquire"})),
     MemoryCase("atomic_add", ("uint32", 1), _atomic, _atomic_reference, "REDG",

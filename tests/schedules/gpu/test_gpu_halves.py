@@ -41,9 +41,10 @@ OFF = 2e-3
 def as_halves(x: Array) -> Array:
     """Return float32 rows (M, K) in HalvesLayout: uint32."""
     m, columns = x.shape
-    layout = HalvesLayout(columns)
-    wide = np.zeros((m, layout.chunks * CHUNK), np.float16)
-    wide[:, :columns] = (x * np.float32(UNIT)).astype(np.float16)
+    layout, filled = HalvesLayout(columns), -(-m // 8) * 8
+    wide = np.zeros((filled, layout.chunks * CHUNK), np.float16)
+    wide[:m, :columns] = (x * np.float32(UNIT)).astype(np.float16)
+    wide[m:] = np.nan  # rows that fill up a tile mean nothing
     found = np.zeros((*layout.shape(m), 2), np.float16)
     for step in range(STEPS):
         for side in range(SIDES):
@@ -51,7 +52,7 @@ def as_halves(x: Array) -> Array:
                 for half in range(2):
                     part = wide[:, layout.column(step, side, word, half) :: CHUNK]
                     found[:, :, step, side, :, word, half] = part.reshape(
-                        m // 8, 8, layout.chunks
+                        filled // 8, 8, layout.chunks
                     ).swapaxes(1, 2)
     return found.view(np.uint32)[..., 0]
 
@@ -102,8 +103,8 @@ def check(built: Any, fmt: WeightFormat, epilogue: str, m: int) -> None:
     (found,) = run(built, inputs, [(shape, dtype)])
     expected, allowed = expected_of(x.astype(np.float64), canonical, epilogue, residual)
     if epilogue == "swiglu":
-        rows = as_rows(found, outputs)
-        assert (as_rows(found, found.shape[1] * CHUNK)[:, outputs:] == 0).all()
+        rows = as_rows(found, outputs)[:m]
+        assert (as_rows(found, found.shape[1] * CHUNK)[:m, outputs:] == 0).all()
     else:
         rows = found[:, :outputs]
         assert (found[:, outputs:] == 0).all()
@@ -189,12 +190,12 @@ def test_outputs_of_a_swiglu_are_the_columns_of_a_side_of_a_step() -> None:
 
 
 @pytest.mark.parametrize("epilogue", SHAPES)
-def test_eight_rows_at_a_time_give_the_same(epilogue: str) -> None:
+def test_a_few_rows_at_a_time_give_the_same(epilogue: str) -> None:
     tiles = (HalvesStreamTile(4, 4, 1), HalvesStreamTile(4, 2, 2), HalvesStreamTile(2, 1, 1))
     formats = [WeightFormat(*SHAPES[epilogue], *fmt, "int16") for fmt in FORMATS]
-    functions, rows = {}, (8, 16, 8)
+    functions, rows = {}, (8, 16, 4)
     for fmt, tile, m in zip(formats, tiles, rows, strict=True):
-        product = Product(Rows(8, m), fmt, epilogue)
+        product = Product(Rows(min(m, 8), m), fmt, epilogue)
         functions[fmt.tag] = stream_halves(product, tile, overlap=True)
     built = build(functions, arch="90a")
     for fmt, m in zip(formats, rows, strict=True):
