@@ -96,9 +96,12 @@ def defects(resources: KernelResources) -> list[str]:
 
 
 def spills(resources: KernelResources) -> list[str]:
-    """Return what makes the kernel slow: registers and arrays that lie in memory."""
+    """Return what makes the kernel slow: registers and arrays that lie in memory.
+
+    Scalar registers that LLVM keeps in lanes of vector registers take no memory and do not count.
+    """
     found = []
-    if resources.vector_spills or resources.scalar_spills:
+    if resources.vector_spills or (resources.scalar_spills and resources.private_bytes):
         found.append(f"{resources.vector_spills} + {resources.scalar_spills} spilled registers")
     if resources.private_bytes:
         found.append(f"{resources.private_bytes} bytes of private memory per lane")

@@ -163,11 +163,18 @@ DECODE = {
     32: DecodeTile(4),
     64: DecodeTile(2),
 }
+# LLVM for AMD holds all queries that a turn of the loop over a key wants: fewer a turn.
+DECODE_ROCM = {
+    32: DecodeTile(4, key_unroll=4, value_unroll=4),
+    64: DecodeTile(2, key_unroll=4, value_unroll=4),
+}
 DECODE_CUDA = DecodeTile(4, value_unroll=16)  # 244 of 255 registers with heads of 128
 
 
 def decode_tile(profile: GpuProfile) -> DecodeTile:
     """Return the tile of attention in a decode step."""
+    if profile.kind == "rocm":
+        return DECODE_ROCM[profile.subgroup]
     return DECODE_CUDA if profile.kind == "cuda" else DECODE[profile.subgroup]
 
 

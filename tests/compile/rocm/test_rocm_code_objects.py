@@ -97,6 +97,9 @@ def test_what_a_chip_cannot_run_is_told_apart_from_what_is_slow(
     slow = replace(kernel, vector_spills=3, private_bytes=16)
     assert defects(slow) == []
     assert spills(slow) == ["3 + 0 spilled registers", "16 bytes of private memory per lane"]
+    slow = replace(kernel, scalar_spills=2, private_bytes=16)
+    assert spills(slow) == ["0 + 2 spilled registers", "16 bytes of private memory per lane"]
+    assert spills(replace(kernel, scalar_spills=2)) == []
 
 
 @pytest.fixture(scope="module")
