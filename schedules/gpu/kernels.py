@@ -267,7 +267,7 @@ class GpuKernels:
             return found[0] if layout is None else Prepared(found[0], found[1], m, width)
         q = nn.Tensor.placeholder((m, shape.num_heads, shape.head_dim), "float32")
         if ("rope_append", None) not in self._cache:
-            threads = max(self.profile.subgroup, min(64, shape.head_dim // 2))
+            threads = row_threads(self.profile, int(qkv.shape[1]))
             func = self._launched(rope.rope_append(rows, shape, threads))
             self._cache["rope_append", None] = func
         args = [qkv, step.cos, step.sin, step.positions, step.block_tables, keys, values]

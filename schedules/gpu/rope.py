@@ -8,7 +8,7 @@ shapes    qkv float32 (M, padded((Hq + 2 Hkv) * D)): query, key, value heads
           block_tables int32 (1, W)
           q float32 (M, Hq, D), also scaled by 1 / sqrt(D)
           pages as in layout.py, written in place
-mapping   workgroup  a head of a row; lane  a pair of elements
+mapping   workgroup  a row; lane  a pair of elements of one head after another
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ def rope_append(rows: Rows, shape: AttentionShape, threads: int) -> Any:
     extent = row_count(rows)
     heads, kv_heads, head_dim = shape.num_heads, shape.num_kv_heads, shape.head_dim
     half, scale = head_dim // 2, 1.0 / math.sqrt(head_dim)
+    pairs = (heads + 2 * kv_heads) * half
     width = padded((heads + 2 * kv_heads) * head_dim)
     vectors, value_width = -(-head_dim // KEY_VECTOR), padded(head_dim, KEY_VECTOR)
     kv_dtype = shape.kv_dtype
@@ -52,29 +53,29 @@ def rope_append(rows: Rows, shape: AttentionShape, threads: int) -> Any:
         keys = T.match_buffer(pkeys, (pages, kv_heads, vectors, page_size, KEY_VECTOR), kv_dtype)
         values = T.match_buffer(pvalues, (pages, kv_heads, page_size, value_width), kv_dtype)
         q = T.match_buffer(pq, (extent, heads, head_dim), "float32")
-        for m in T.thread_binding(extent, thread="blockIdx.y"):
-            for head in T.thread_binding(heads + 2 * kv_heads, thread="blockIdx.x"):
-                for thread in T.thread_binding(threads, thread="threadIdx.x"):
-                    where = T.alloc_buffer((2,), "int32", scope="local")
-                    turned = T.alloc_buffer((2,), "float32", scope="local")
-                    where[0] = T.max(positions[m], 0)
-                    where[1] = tables[0, T.truncdiv(where[0], page_size)]
-                    for i in T.serial((half + threads - 1) // threads):
-                        d = T.meta_var(i * threads + thread)
-                        if d < half:
-                            turned[0] = qkv[m, head * head_dim + d]
-                            turned[1] = qkv[m, head * head_dim + half + d]
-                            if head < heads + kv_heads:
-                                rotate(turned, cos[where[0], d], sin[where[0], d])
-                            if head < heads:
-                                q[m, head, d] = turned[0] * T.float32(scale)
-                                q[m, head, half + d] = turned[1] * T.float32(scale)
-                            else:
-                                if positions[m] >= 0:
-                                    append(
-                                        turned, keys, values, where, head - heads, d, half,
-                                        kv_heads, page_size, kv_dtype,
-                                    )  # fmt: skip
+        for m in T.thread_binding(extent, thread="blockIdx.x"):
+            for thread in T.thread_binding(threads, thread="threadIdx.x"):
+                where = T.alloc_buffer((2,), "int32", scope="local")
+                turned = T.alloc_buffer((2,), "float32", scope="local")
+                where[0] = T.max(positions[m], 0)
+                where[1] = tables[0, T.truncdiv(where[0], page_size)]
+                for i in T.serial((pairs + threads - 1) // threads):
+                    head = T.meta_var((i * threads + thread) // half)
+                    d = T.meta_var((i * threads + thread) % half)
+                    if i * threads + thread < pairs:
+                        turned[0] = qkv[m, head * head_dim + d]
+                        turned[1] = qkv[m, head * head_dim + half + d]
+                        if head < heads + kv_heads:
+                            rotate(turned, cos[where[0], d], sin[where[0], d])
+                        if head < heads:
+                            q[m, head, d] = turned[0] * T.float32(scale)
+                            q[m, head, half + d] = turned[1] * T.float32(scale)
+                        else:
+                            if positions[m] >= 0:
+                                append(
+                                    turned, keys, values, where, head - heads, d, half, kv_heads,
+                                    page_size, kv_dtype,
+                                )  # fmt: skip
 
     return func
 

@@ -176,8 +176,7 @@ def test_rope_rotates_and_appends_to_the_pages(machine: Machine, head_dim: int) 
     table = generator.permutation(m * 4)[:4].astype(np.int32)
     keys = np.zeros((m * 4, 2, wide // 8, page, 8), np.float16)
     values = np.zeros((m * 4, 2, page, wide), np.float16)
-    threads = max(machine.dot.subgroup, min(64, half))
-    func = rope.rope_append(Rows(m, m), shape, threads)
+    func = rope.rope_append(Rows(m, m), shape, 64)
     built = machine.build({"f": func})["f"]
     inputs = [
         qkv,
