@@ -125,7 +125,7 @@ def test_a_candidate_that_spills_is_dropped_before_it_runs() -> None:
         "c0": tune_candidates._kernel(profile, wide, MatvecTile(32, 8, 1, 2)),
         "c1": tune_candidates._kernel(profile, narrow, MatvecTile(2, 2)),
     }
-    _, dropped = tune_candidates._compiled(kernels, "cuda-sm90", "90a")
+    _, dropped = tune_candidates.compiled(kernels, "cuda-sm90", "90a")
     assert list(dropped) == ["c0"]
     assert "spills" in dropped["c0"]
 

@@ -10,10 +10,7 @@ from ferrylm.schedules.gpu.matvec_grid import MatvecTile
 
 TUNED: dict[str, dict[str, MatvecTile]] = {
     "cuda-sm90": {
-        "normed_plain_q4_int16_1152x896_batch1": MatvecTile(1, 2),
         "normed_plain_q4_int16_128256x4096_batch1": MatvecTile(4, 4, split=2, ahead=True),
         "normed_plain_q4_int16_6144x4096_batch1": MatvecTile(4, 2, unroll=2, ahead=True),
-        "normed_plain_q8_int16_151936x896_batch1": MatvecTile(4, 2),
-        "normed_swiglu_prepared_q4_int16_9728x896_batch1": MatvecTile(32, 4),
     },
 }
