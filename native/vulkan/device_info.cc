@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <vector>
 
+#include "cooperative_shapes.h"
 #include "errors.h"
 
 namespace ferrylm::vulkan {
@@ -147,6 +148,10 @@ DeviceInfo describe_device(const Instance& instance, VkPhysicalDevice physical) 
     const Names names = features.names();
     info.features.insert(names.begin(), names.end());
     info.can_require_subgroup_size &= names.count("subgroupSizeControl") != 0;
+    if (names.count("cooperativeMatrix")) {
+      const Names shapes = cooperative_shapes(instance, physical);
+      info.features.insert(shapes.begin(), shapes.end());
+    }
   }
   VkPhysicalDeviceMemoryProperties2 memory = {
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};

@@ -32,7 +32,7 @@ struct DeviceInfo {
   uint32_t timestamp_bits = 0;
   Names extensions;  // those that are turned on
   // Vulkan's names, also of the property that says whether byte dot products are instructions, and
-  // ours for subgroup operations and cooperative matrices.
+  // ours for subgroup operations and products of cooperative matrices (cooperative_shapes.h).
   Names features;
 
   bool is_software() const { return type == VK_PHYSICAL_DEVICE_TYPE_CPU; }

@@ -21,6 +21,10 @@ class Instance {
 
   const InstanceFunctions& functions() const { return functions_; }
   PFN_vkGetDeviceProcAddr device_address_of() const { return functions_.vkGetDeviceProcAddr; }
+  // The address of an instance's function, null where the loader has none of this name.
+  PFN_vkVoidFunction address_of(const char* name) const {
+    return loader().address_of(handle_, name);
+  }
   uint32_t api_version() const { return api_version_; }
   std::vector<VkPhysicalDevice> physical_devices() const;
 
