@@ -1,8 +1,9 @@
 """The classes of Vulkan devices that libraries are compiled for.
 
-A tier fixes the subgroup width, because kernels spread their work over it, and whether bytes are
-multiplied by the integer dot product. What a device must have is not written here: it is read off
-the compiled kernels (vulkan_library.py).
+A tier fixes the subgroup width, because kernels spread their work over it, whether bytes are
+multiplied by the integer dot product, and whether prompts are multiplied as cooperative matrices.
+What a device must have is not written here: it is read off the compiled kernels
+(vulkan_library.py).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from ferrylm.schedules.gpu.profile import GpuProfile
 
 SPIRV_1_5 = 0x10500  # Vulkan 1.2
 _SHARED_BYTES = 32 << 10  # of a workgroup; every desktop and handheld GPU has it
+_MATRIX_SHARED_BYTES = 48 << 10  # likewise, of those with cooperative matrices
 _MOST_THREADS = 1024
 
 
@@ -38,6 +40,8 @@ class VulkanTier:
             "max_num_threads": _MOST_THREADS,
             "max_shared_memory_per_block": self.profile.shared_bytes,
             "supports_integer_dot_product": self.profile.dot,
+            "supports_cooperative_matrix": self.profile.cooperative is not None,
+            "supports_float16": self.profile.cooperative is not None,
             "max_spirv_version": SPIRV_1_5,
         }
 
@@ -46,6 +50,17 @@ def _tier(subgroup: int, preference: int, *, dot: bool, only_by_name: bool = Fal
     name = f"subgroup{subgroup}{'-dot' if dot else ''}"
     # Lanes of a CPU's vector load one after another, so each takes rows of its own.
     profile = GpuProfile(name, "vulkan", subgroup, dot, _SHARED_BYTES, rows_in_lanes=subgroup == 8)
+    return VulkanTier(profile, preference, only_by_name)
+
+
+def _matrix_tier(
+    subgroup: int, preference: int, size: int, *, only_by_name: bool = False
+) -> VulkanTier:
+    profile = GpuProfile(
+        f"subgroup{subgroup}-matrix", "vulkan", subgroup, dot=True,
+        shared_bytes=_MATRIX_SHARED_BYTES, rows_in_lanes=subgroup == 8,
+        cooperative=(size, size, size),
+    )  # fmt: skip
     return VulkanTier(profile, preference, only_by_name)
 
 
@@ -59,6 +74,10 @@ TIERS: Mapping[str, VulkanTier] = {
         _tier(64, 40, dot=True),
         # Lanes of a CPU, which multiplies bytes one by one: for tests of the other dot tiers.
         _tier(8, 5, dot=True, only_by_name=True),
+        # Products of 16 x 16 x 16 are what NVIDIA and AMD have in common.
+        _matrix_tier(32, 55, 16),
+        _matrix_tier(64, 45, 16, only_by_name=True),
+        _matrix_tier(8, 6, 8, only_by_name=True),
         _tier(32, 20, dot=False),
         _tier(64, 15, dot=False),
         _tier(8, 10, dot=False),

@@ -10,17 +10,17 @@ from __future__ import annotations
 from ferrylm.compile.spirv.conversions import cast
 from ferrylm.compile.spirv.enumerants import Capability, MemoryAccess, Op, StorageClass
 from ferrylm.compile.spirv.storage import ArrayMemory, BufferView, Place
-from ferrylm.compile.spirv.values import UINT32, Scalar, Value
+from ferrylm.compile.spirv.values import MOST_LANES, UINT32, Scalar, Value
 from ferrylm.compile.spirv.writer import Writer
 
 
 def allocate(
-    writer: Writer, name: str, scalar: Scalar, length: int, *, shared: bool
+    writer: Writer, name: str, scalar: Scalar, length: int, *, shared: bool, lanes: int = 1
 ) -> ArrayMemory:
-    """Declare an array of `length` scalars."""
+    """Declare an array of `length` scalars, in vectors of `lanes` where that is not 1."""
     module, narrow = writer.module, shared and _narrow(writer, scalar)
-    element = module.integer(scalar.bits) if narrow else writer.id_type(scalar)
-    array = module.array(element, max(length, 1))
+    element = module.integer(scalar.bits) if narrow else writer.id_type(scalar, lanes)
+    array = module.array(element, max(length // lanes, 1))
     if shared:
         variable = module.variable(StorageClass.WORKGROUP, array)
         carried_bytes = 4 if writer.widened(scalar) else max(scalar.bytes, 4)
@@ -30,7 +30,7 @@ def allocate(
     else:
         variable, storage = writer.body.variable(array), StorageClass.FUNCTION
     module.name(variable, name)
-    return ArrayMemory(variable, storage, scalar, element, narrow)
+    return ArrayMemory(variable, storage, scalar, element, narrow, lanes)
 
 
 def _narrow(writer: Writer, scalar: Scalar) -> bool:
@@ -62,24 +62,27 @@ def load(writer: Writer, view: BufferView, place: Place) -> Value:
     """Load consecutive elements."""
     array = view.storage
     assert isinstance(array, ArrayMemory)
-    lanes = []
-    for lane in range(place.count):
-        pointer = element_pointer(writer, array, place, lane)
+    found_ids = []
+    for element in range(place.count // array.lanes):
+        pointer = element_pointer(writer, array, place, element)
         access = _access(writer, array)
         found = writer.body.removable(Op.LOAD, array.element_type, pointer, *access)
         if array.narrow:
             op = Op.S_CONVERT if array.scalar.is_signed else Op.U_CONVERT
             found = writer.body.pure(op, writer.id_type(array.scalar), found)
-        lanes.append(Value(array.scalar, 1, (found,)))
-    return writer.join(lanes)
+        found_ids.append(found)
+    if array.lanes == MOST_LANES:
+        return Value(array.scalar, place.count, tuple(found_ids))
+    return writer.join([Value(array.scalar, 1, (found,)) for found in found_ids])
 
 
 def store(writer: Writer, view: BufferView, place: Place, value: Value) -> None:
     """Store consecutive elements."""
     array = view.storage
     assert isinstance(array, ArrayMemory)
-    for lane, each in enumerate(writer.all_lanes(value)):
-        pointer, found = element_pointer(writer, array, place, lane), each.parts[0]
+    parts = value.parts if array.lanes > 1 else [each.parts[0] for each in writer.all_lanes(value)]
+    for element, found in enumerate(parts):
+        pointer = element_pointer(writer, array, place, element)
         if array.narrow:
             found = writer.body.pure(Op.U_CONVERT, array.element_type, found)
         access = _access(writer, array)

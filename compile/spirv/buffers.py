@@ -9,8 +9,15 @@ from tvm import ir, tirx
 
 from ferrylm.compile.spirv import array_memory, global_memory, word_memory
 from ferrylm.compile.spirv.enumerants import Op
-from ferrylm.compile.spirv.storage import BufferView, GlobalMemory, Place, Storage, WordMemory
-from ferrylm.compile.spirv.values import HANDLE, Scalar, Value, parse_type
+from ferrylm.compile.spirv.storage import (
+    ArrayMemory,
+    BufferView,
+    GlobalMemory,
+    Place,
+    Storage,
+    WordMemory,
+)
+from ferrylm.compile.spirv.values import HANDLE, MOST_LANES, Scalar, Value, parse_type
 from ferrylm.compile.spirv.writer import Writer
 
 _SMALLEST_ALIGNMENT_BYTES = 1
@@ -45,7 +52,10 @@ def allocate(writer: Writer, statement: Any) -> None:
     if len(seen) == 1:
         (element,) = seen
         length = length * lanes * scalar.bytes // element.bytes
-        storage = array_memory.allocate(writer, name, element, length, shared=shared)
+        # Without views every access is to whole elements.
+        whole = shared and lanes == MOST_LANES and element.bits == 32
+        vector = lanes if whole and buffer not in writer.seen_types else 1
+        storage = array_memory.allocate(writer, name, element, length, shared=shared, lanes=vector)
     else:
         size = length * lanes * scalar.bytes
         storage = word_memory.allocate(writer, name, size, shared=shared)
@@ -164,6 +174,8 @@ def scaled(
     writer: Writer, view: BufferView, index: Value, offset: int, count: int, multiple: int
 ) -> Place:
     """Return a place whose index counts elements of several lanes."""
+    if isinstance(view.storage, ArrayMemory) and view.storage.lanes > 1:
+        return Place(index, offset, count, multiple)
     if view.lanes > 1:
         factor = writer.constant(index.scalar, view.lanes)
         index = writer.map(Op.I_MUL, index.scalar, index, factor)

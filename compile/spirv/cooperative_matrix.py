@@ -1,8 +1,8 @@
 """Cooperative matrices (SPV_KHR_cooperative_matrix), as calls by name on tiles of local memory.
 
-A tile is a one-element local buffer that nothing else touches; every thread of the subgroup owns a
-part of it. Its handle is the buffer's address, `T.address_of(tile[0])`, and its type is fixed by
-the first call that names it:
+A tile is an element of a local buffer that nothing else touches; every thread of the subgroup owns
+a part of it. Its handle is the element's address, `T.address_of(tile[0])` with a constant index,
+and its type is fixed by the first call that names it:
 
     ferrylm.coopmat_fill(tile, use, dtype, rows, columns, number)
     ferrylm.coopmat_load(tile, use, dtype, rows, columns, pointer, stride, column_major)
@@ -10,20 +10,24 @@ the first call that names it:
     ferrylm.coopmat_store(tile, pointer, stride, column_major)
 
 `use` is 0 for the left factor, 1 for the right one, 2 for sums. `pointer` is the address of an
-element of a global or shared buffer of the tile's own type, `stride` counts its elements from row
-to row (from column to column where column_major is 1). All numbers but `stride` are constants. The
-calls are `T.call_extern("int32", name, ...)`; all threads of the subgroup make them together.
+element of a global or shared buffer of the tile's own type, or of a shared buffer of uint32x4;
+`stride` counts the buffer's elements from row to row (from column to column where column_major is
+1). All numbers but `stride` are constants. The calls are `T.call_extern("int32", name, ...)`; all
+threads of the subgroup make them together.
 
-Types are int8, uint8, int32, uint32, float16 and float32; which of them, and which sizes, is the
-device's affair (vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR).
+Types are int8, uint8, int32, uint32, float16 and float32. Which of them, and which sizes, is the
+device's affair (vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR): a product makes its kernel
+require a feature such as cooperativeMatrix16x16x16Float16Float32, M x N x K with the type of both
+factors and that of the sums.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from tvm import ir
+from tvm import ir, tirx
 
 from ferrylm.compile.spirv import array_memory, global_memory
 from ferrylm.compile.spirv.call import Call, nothing
@@ -36,6 +40,7 @@ from ferrylm.compile.spirv.writer import Handler, Writer
 
 PREFIX = "ferrylm.coopmat_"  # functions that call these have the Vulkan memory model
 _USES = range(3)
+_TYPES = {"float": "Float", "int": "Sint", "uint": "Uint"}  # VkComponentTypeKHR
 _SIGNED_OPERANDS = (0x1, 0x2, 0x4, 0x8)  # of a, b, c and the result
 
 
@@ -46,12 +51,14 @@ def _require(writer: Writer) -> None:
     writer.module.extensions.add("SPV_KHR_cooperative_matrix")
 
 
-def _buffer_of(writer: Writer, pointer: Any) -> Any:
+def _element_of(writer: Writer, pointer: Any) -> tuple[Any, int]:
     if isinstance(pointer, ir.Call) and pointer.op.name == "tirx.address_of":
         (load,) = pointer.args
-        if isinstance(load, ir.TensorLoad):
-            return load.source
-    writer.refuse(f"the tile {pointer}", "the address of a local buffer")
+        if isinstance(load, ir.TensorLoad) and len(load.indices) == 1:
+            (index,) = load.indices
+            if isinstance(index, tirx.IntImm):
+                return load.source, int(index)
+    writer.refuse(f"the tile {pointer}", "the address of a local buffer's constant element")
 
 
 def _component(writer: Writer, name: str) -> tuple[Scalar, int]:
@@ -82,22 +89,22 @@ def _declare(writer: Writer, call: Call) -> Tile:
     numbers = (Scope.SUBGROUP, rows, columns, use)
     shape = [writer.index(number) for number in numbers]
     kind = writer.module.once(Op.TYPE_COOPERATIVE_MATRIX, None, component, *shape)
-    buffer = _buffer_of(writer, call.arguments[0])
-    known = writer.tiles.get(buffer)
+    element = _element_of(writer, call.arguments[0])
+    known = writer.tiles.get(element)
     if known is None:
-        known = Tile(writer.body.variable(kind), kind, scalar)
-        writer.module.name(known.variable, str(buffer.name))
-        writer.tiles[buffer] = known
+        known = Tile(writer.body.variable(kind), kind, scalar, rows, columns)
+        writer.module.name(known.variable, str(element[0].name))
+        writer.tiles[element] = known
     if known.type_id != kind or known.scalar != scalar:
-        writer.refuse(f"the tile {buffer.name} with two types", "one type for a tile")
+        writer.refuse(f"the tile {element[0].name} with two types", "one type for a tile")
     return known
 
 
 def _tile(writer: Writer, pointer: Any) -> Tile:
-    buffer = _buffer_of(writer, pointer)
-    if buffer not in writer.tiles:
-        writer.refuse(f"the tile {buffer.name} before it was filled or loaded")
-    return writer.tiles[buffer]
+    element = _element_of(writer, pointer)
+    if element not in writer.tiles:
+        writer.refuse(f"the tile {element[0].name} before it was filled or loaded")
+    return writer.tiles[element]
 
 
 def _fill(writer: Writer, call: Call) -> Value:
@@ -136,12 +143,13 @@ def _store(writer: Writer, call: Call) -> Value:
 def _mul_add(writer: Writer, call: Call) -> Value:
     _require(writer)
     tiles = [_tile(writer, argument) for argument in call.arguments[1:4]]
-    target = writer.tiles.setdefault(
-        _buffer_of(writer, call.arguments[0]),
-        Tile(writer.body.variable(tiles[2].type_id), tiles[2].type_id, tiles[2].scalar),
-    )
-    if target.type_id != tiles[2].type_id:
+    element, sums = _element_of(writer, call.arguments[0]), tiles[2]
+    if element not in writer.tiles:
+        writer.tiles[element] = replace(sums, variable=writer.body.variable(sums.type_id))
+    target = writer.tiles[element]
+    if target.type_id != sums.type_id:
         writer.refuse("a cooperative product into a tile of another type", "the type of c")
+    writer.products.add(_feature(writer, *tiles))
     values = [writer.body.value(Op.LOAD, tile.type_id, tile.variable) for tile in tiles]
     signs = sum(
         bit
@@ -154,6 +162,14 @@ def _mul_add(writer: Writer, call: Call) -> Value:
     return nothing(writer)
 
 
+def _feature(writer: Writer, a: Tile, b: Tile, c: Tile) -> str:
+    """Return the name of a product as native/vulkan/cooperative_shapes.cc makes it."""
+    if (a.rows, a.columns, b.columns) != (c.rows, b.rows, c.columns) or a.scalar != b.scalar:
+        writer.refuse("a cooperative product of matrices that do not fit", "M x K times K x N")
+    types = "".join(_TYPES[tile.scalar.code] + str(tile.scalar.bits) for tile in (a, c))
+    return f"cooperativeMatrix{c.rows}x{c.columns}x{a.columns}{types}"
+
+
 def _stride(writer: Writer, expression: Any) -> int:
     return cast(writer, writer.evaluate(expression), UINT32).parts[0]
 
@@ -161,7 +177,8 @@ def _stride(writer: Writer, expression: Any) -> int:
 def _memory(writer: Writer, tile: Tile, pointer: Any) -> tuple[int, tuple[int, ...]]:
     """Return a pointer to the first element, and how memory is accessed."""
     view, place = place_of(writer, pointer)
-    if view.scalar != tile.scalar or isinstance(view.storage, WordMemory):
+    vectors = isinstance(view.storage, ArrayMemory) and view.storage.lanes > 1
+    if (view.scalar != tile.scalar and not vectors) or isinstance(view.storage, WordMemory):
         writer.refuse(f"a tile of {tile.scalar.name} in memory of {view.scalar.name}")
     if isinstance(view.storage, ArrayMemory):
         array = view.storage

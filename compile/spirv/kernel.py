@@ -73,7 +73,7 @@ def generate_kernel(name: str, function: Any, target: TargetFeatures) -> Kernel:
         subgroup_size=subgroup,
         shared_bytes=writer.shared_bytes,
         spirv_version="1.6" if target.spirv_version == SPIRV_1_6 else "1.5",
-        requires=tuple(feature_names(writer.module.capabilities)),
+        requires=tuple(sorted({*feature_names(writer.module.capabilities), *writer.products})),
         weights=tuple(
             (name.partition(".")[2], int(function.attrs[name]))
             for name in _WEIGHT_ATTRIBUTES

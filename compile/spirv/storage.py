@@ -17,13 +17,18 @@ class GlobalMemory:
 
 @dataclass(frozen=True)
 class ArrayMemory:
-    """An array variable; elements have the type `element`, or `memory` where it is narrower."""
+    """An array variable; elements have the type `element_type`.
+
+    These are vectors of `lanes` scalars in shared memory whose buffer has such elements. A Place
+    in it then counts vectors, but for its `count`.
+    """
 
     variable: int
     storage: int  # a StorageClass
     scalar: Scalar
     element_type: int
     narrow: bool  # elements are integers below 32 bits as such
+    lanes: int = 1
 
 
 @dataclass(frozen=True)
@@ -69,3 +74,5 @@ class Tile:
     variable: int
     type_id: int
     scalar: Scalar
+    rows: int
+    columns: int

@@ -53,7 +53,9 @@ class Writer:
         self.values: dict[Any, Value] = {}
         self.storages: dict[Any, Storage] = {}  # by the variable of the allocation
         self.views: dict[Any, BufferView] = {}
-        self.tiles: dict[Any, Tile] = {}  # cooperative matrices, by the buffer that names them
+        # Cooperative matrices by the elements that name them, and which products of them there are.
+        self.tiles: dict[tuple[Any, int], Tile] = {}
+        self.products: set[str] = set()
         self.parameters: set[Any] = set()
         self.read_only: set[Any] = set()  # parameters that nothing is written through
         self.seen_types: dict[Any, set[Scalar]] = {}  # of allocations that views share

@@ -27,6 +27,8 @@ _THREADS = 256  # of a workgroup that makes halves of a row
 class HalvesKernels:
     """Calls of kernels for rows of activations in float16; weights are modules with `fmt`."""
 
+    _threads = _THREADS
+
     def __init__(self, profile: GpuProfile, call: Call) -> None:
         self._profile, self._call = profile, call
 
@@ -35,7 +37,7 @@ class HalvesKernels:
     ) -> Any:
         """Apply RMSNorm, then the matrix; the result of swiglu is Halves."""
         m, width = x.shape[0], weight.fmt.columns
-        make = lambda: halve(rows, width, _THREADS, eps)  # noqa: E731
+        make = lambda: self._halve(rows, width, eps)  # noqa: E731
         out = self._placeholder(m, width)
         normed = self._call(rows, f"norm_halves_{width}", make, [x, gain], out)
         return self._product(rows, m, Product(rows, weight.fmt, epilogue), normed, weight, [])
@@ -44,7 +46,7 @@ class HalvesKernels:
         """Apply the matrix and add the residual."""
         m, width = residual.shape[0], weight.fmt.columns
         if not isinstance(x, Halves):
-            make = lambda: halve(rows, width, _THREADS)  # noqa: E731
+            make = lambda: self._halve(rows, width)  # noqa: E731
             words = self._call(rows, f"halves_{width}", make, [x], self._placeholder(m, width))
             x = Halves(words, m, width)
         product = Product(rows, weight.fmt, "residual")
@@ -54,7 +56,7 @@ class HalvesKernels:
         """Return halves as float32 rows."""
         width = activation.width
         out = nn.Tensor.placeholder((activation.m, padded(width)), "float32")
-        make = lambda: expose_halves(rows, width, _THREADS)  # noqa: E731
+        make = lambda: self._expose(rows, width)  # noqa: E731
         return self._call(rows, f"expose_halves_{width}", make, [activation.words], out)
 
     def _product(
@@ -65,17 +67,23 @@ class HalvesKernels:
         if product.pairs:
             out = self._placeholder(m, outputs)
 
-        def make() -> Any:
-            overlap = self._profile.overlap
-            if rows.count is not None:
-                return stream_halves(product, halves_stream_tile(product), overlap=overlap)
-            return halves_matmul(product, halves_tile(self._profile), overlap=overlap)
-
+        make = lambda: self._multiply(product)  # noqa: E731
         minimum = "m" if fmt.minimum else ""
         name = f"{product.epilogue}_{fmt.storage}{minimum}_f16_{fmt.rows}x{fmt.columns}"
         found = self._call(rows, name, make, [x, *weight.tensors(), *residual], out)
         return Halves(found, m, outputs) if product.pairs else found
 
-    @staticmethod
-    def _placeholder(m: Any, width: int) -> Tensor:
+    def _halve(self, rows: Rows, width: int, eps: float | None = None) -> Any:
+        return halve(rows, width, self._threads, eps)
+
+    def _expose(self, rows: Rows, width: int) -> Any:
+        return expose_halves(rows, width, self._threads)
+
+    def _multiply(self, product: Product) -> Any:
+        overlap = self._profile.overlap
+        if product.rows.count is not None:
+            return stream_halves(product, halves_stream_tile(product), overlap=overlap)
+        return halves_matmul(product, halves_tile(self._profile), overlap=overlap)
+
+    def _placeholder(self, m: Any, width: int) -> Tensor:
         return nn.Tensor.placeholder(HalvesLayout(width).shape(m), "uint32")

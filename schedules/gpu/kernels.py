@@ -20,6 +20,7 @@ from ferrylm.schedules.gpu import expose as exposing
 from ferrylm.schedules.gpu.attention_kernels import DecodeAttention
 from ferrylm.schedules.gpu.attention_plan import BLOCK
 from ferrylm.schedules.gpu.attention_prefill import prefill_kernel
+from ferrylm.schedules.gpu.cooperative_kernels import CooperativeKernels
 from ferrylm.schedules.gpu.halves_kernels import HalvesKernels
 from ferrylm.schedules.gpu.layout import ActivationLayout, WeightFormat, padded
 from ferrylm.schedules.gpu.matvec import Product, matvec
@@ -71,7 +72,8 @@ class GpuKernels:
         self.profile, self.arithmetic, self.shape = profile, arithmetic, shape
         self._parts = {"int8": 1, "int16": 2, "f32": 0}[arithmetic]
         self._cache: dict[tuple[object, ...], Any] = {}
-        self._halves = HalvesKernels(profile, self._call)
+        halves = HalvesKernels if profile.cooperative is None else CooperativeKernels
+        self._halves = halves(profile, self._call)
         self._attention = DecodeAttention(profile, shape, self._launched, self._call)
 
     def matrix(self, storage: MatrixStorage, *, pairs: bool = False) -> Matrix:
@@ -87,7 +89,8 @@ class GpuKernels:
     @property
     def prefill_chunk(self) -> int:
         """Return how many tokens one call of prefill takes at most."""
-        return PREFILL_CHUNK_MATRIX if self.profile.matrix else PREFILL_CHUNK
+        units = self.profile.matrix or self.profile.cooperative is not None
+        return PREFILL_CHUNK_MATRIX if units else PREFILL_CHUNK
 
     def attention_arithmetic(self, rows: Rows) -> str:
         """Return how attention is computed: f32 or f16."""

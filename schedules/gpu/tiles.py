@@ -72,6 +72,8 @@ HALVES_STREAM = (
 
 def in_halves(profile: GpuProfile, rows: Rows, fmt: WeightFormat) -> bool:
     """Return whether a product's activations are float16: where matrix units have enough rows."""
+    if profile.cooperative is not None:
+        return rows.count is None and fmt.integer
     return on_matrix_units(profile, rows) and fmt.integer
 
 

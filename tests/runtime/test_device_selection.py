@@ -145,6 +145,49 @@ def test_dot_products_without_an_instruction_are_for_those_who_name_the_target()
     assert choose_library(dot, machine, target="vulkan-subgroup64-dot").device is gpus.POLARIS
 
 
+PRODUCTS = "cooperativeMatrix16x16x16Float16Float32"
+MATRIX = gpu_library(
+    "vulkan-subgroup32-matrix",
+    55,
+    Requirements(
+        "x86_64",
+        (),
+        vulkan=VulkanNeeds(
+            "1.2",
+            (*DOT, "cooperativeMatrix", PRODUCTS),
+            (32,),
+            {"maxComputeSharedMemorySize": 49152},
+        ),
+    ),
+)
+WITH_PRODUCTS = dataclasses.replace(
+    gpus.HOPPER, features=gpus.HOPPER.features | {"cooperativeMatrix", PRODUCTS}
+)
+
+
+def test_cooperative_matrices_are_preferred_where_the_device_has_the_product() -> None:
+    assert (
+        choose_library(holding(*LIBRARIES, MATRIX), gpus.machine(WITH_PRODUCTS)).library is MATRIX
+    )
+
+
+@pytest.mark.parametrize(
+    ("features", "missing"),
+    [({"cooperativeMatrix"}, PRODUCTS), (set(), f"cooperativeMatrix, {PRODUCTS}")],
+    ids=["other products", "none"],
+)
+def test_a_device_without_the_product_gets_dot_products_and_a_reason(
+    features: set[str], missing: str
+) -> None:
+    others = WITH_PRODUCTS.features - {"cooperativeMatrix", PRODUCTS}
+    machine = gpus.machine(dataclasses.replace(WITH_PRODUCTS, features=others | features))
+    selection = choose_library(holding(*LIBRARIES, MATRIX), machine)
+    assert selection.library.target == "vulkan-subgroup32-dot"
+    assert selection.verdicts[-1].reason == f"needs {missing}, which {gpus.HOPPER.name} lacks"
+    with pytest.raises(NoLibraryError, match=PRODUCTS):
+        choose_library(holding(MATRIX), machine, device="vulkan")
+
+
 def test_a_width_that_a_device_has_but_lets_nobody_require_does_not_count() -> None:
     assert "subgroupSizeControl" in gpus.APPLE.features
     least, most = (

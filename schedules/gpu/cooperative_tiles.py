@@ -1,0 +1,23 @@
+"""Tiles of products on cooperative matrices, as data."""
+
+from __future__ import annotations
+
+from ferrylm.schedules.gpu.cooperative_grid import CooperativeTile
+from ferrylm.schedules.gpu.matvec_grid import Product
+from ferrylm.schedules.gpu.profile import GpuProfile
+
+# By subgroup width: 128 rows of activations times 128 rows of the matrix a workgroup. The one of 8
+# is for a CPU that plays GPU, whose compiler takes a minute for the others.
+TILES = {
+    8: CooperativeTile(1, 1, 1, 4, 32, 1),
+    32: CooperativeTile(4, 2, 2, 4, 32, 2),
+    64: CooperativeTile(2, 2, 4, 4, 32, 2),
+}
+TILE_OF_PAIRS_8 = CooperativeTile(1, 1, 1, 8, 32, 1)
+
+
+def cooperative_tile(profile: GpuProfile, product: Product) -> CooperativeTile:
+    """Return the tile of a product."""
+    if profile.subgroup == 8 and product.pairs:
+        return TILE_OF_PAIRS_8
+    return TILES[profile.subgroup]

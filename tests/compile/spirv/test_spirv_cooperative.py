@@ -1,0 +1,115 @@
+"""Cooperative matrices in modules: what products ask of a device, vectors in shared memory."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+import spirv_thread_scripts as threads
+from spirv_run import FULL, build, build_all, check_module, check_valid, kernels_of, numbers, run
+from tvm.script import tirx as T
+
+from ferrylm.compile.vulkan_library import kernel_needs
+from ferrylm.compile.vulkan_tiers import TIERS
+from ferrylm.errors import CompileError
+from ferrylm.schedules.cpu.rows import Rows
+from ferrylm.schedules.gpu.cooperative_rows import cooperative_rows, expose_rows
+from ferrylm.schedules.gpu.cooperative_tiles import cooperative_tile
+from ferrylm.schedules.gpu.layout import WeightFormat
+from ferrylm.schedules.gpu.matmul_cooperative import cooperative_matmul
+from ferrylm.schedules.gpu.matvec_grid import Product
+
+COOPERATIVE = {**FULL, "supports_cooperative_matrix": True}
+FORMATS = (("q4", False), ("q4", True), ("q8", False))
+SHAPES = {"plain": (101, 100), "residual": (72, 720), "swiglu": (280, 160)}
+MATRIX_TIERS = [tier for tier in TIERS.values() if tier.profile.cooperative is not None]
+
+
+def opcodes(module: bytes) -> list[int]:
+    words = struct.unpack(f"<{len(module) // 4}I", module)
+    at, found = 5, []
+    while at < len(words):
+        found.append(words[at] & 0xFFFF)
+        at += words[at] >> 16
+    return found
+
+
+@pytest.mark.parametrize(
+    ("dtype", "result", "feature"),
+    [
+        ("float16", "float32", "cooperativeMatrix16x16x16Float16Float32"),
+        ("float16", "float16", "cooperativeMatrix16x16x16Float16Float16"),
+        ("int8", "int32", "cooperativeMatrix16x16x16Sint8Sint32"),
+    ],
+)
+def test_a_product_asks_for_its_sizes_and_types(dtype: str, result: str, feature: str) -> None:
+    entry, _ = build(threads.cooperative_product(dtype, result, False), COOPERATIVE).kernel()
+    assert feature in entry["requires"]
+    assert feature in kernel_needs([entry]).features
+
+
+@pytest.mark.parametrize("tier", MATRIX_TIERS, ids=lambda tier: tier.name)
+def test_every_product_of_a_matrix_tier_is_valid_and_asks_for_one_shape(tier: Any) -> None:
+    profile, m = tier.profile, tier.profile.cooperative[0]
+    functions = {}
+    for epilogue, shape in SHAPES.items():
+        for storage, minimum in FORMATS:
+            fmt = WeightFormat(*shape, storage, minimum, "int16")
+            product = Product(Rows(8), fmt, epilogue)
+            tile = cooperative_tile(profile, product)
+            functions[f"{epilogue}_{fmt.tag}"] = cooperative_matmul(
+                product, tile, profile.subgroup, profile.cooperative
+            )
+    functions["normed"] = cooperative_rows(Rows(8), 100, 256, profile.subgroup, 1e-5)
+    functions["rows"] = cooperative_rows(Rows(8), 100, 256, profile.subgroup)
+    functions["expose"] = expose_rows(Rows(8), 100, 256)
+    kernels = kernels_of(build_all(functions, tier.tvm_target()).container)
+    assert len(kernels) == 12
+    for entry, module in kernels:
+        check_module(module, entry["spirv_version"])
+        asked = [name for name in entry["requires"] if name.startswith("cooperativeMatrix")]
+        wanted = ["cooperativeMatrix", f"cooperativeMatrix{m}x{m}x{m}Float16Float32"]
+        assert asked == (wanted if "int16" in entry["name"] else [])
+        assert entry["shared_bytes"] <= profile.shared_bytes
+
+
+def test_shared_vectors_are_read_and_written_whole(vulkan: Any) -> None:
+    built = build(rotated, FULL)
+    check_valid(built)
+    entry, module = built.kernel()
+    assert entry["shared_bytes"] == 32 * 16
+    assert opcodes(module).count(62) == 2  # OpStore: to shared memory, to the result
+    words = numbers("uint32", 128)
+    found = run(built, vulkan, [words, np.zeros(128, np.uint32)])[-1]
+    np.testing.assert_array_equal(found, np.roll(words, -4))
+
+
+@T.prim_func(s_tir=True)
+def rotated(a: T.Buffer((128,), "uint32"), o: T.Buffer((128,), "uint32")):  # type: ignore
+    """Exchange vectors of four words with the next thread by way of shared memory."""
+    for t in T.thread_binding(32, thread="threadIdx.x"):
+        staged = T.alloc_buffer((32,), "uint32x4", scope="shared")
+        staged[t] = a[T.Ramp(4 * t, 1, 4)]
+        T.evaluate(T.tvm_storage_sync("shared"))
+        o[T.Ramp(4 * t, 1, 4)] = staged[(t + 1) % 32]
+
+
+def test_a_tile_needs_an_index_that_is_known() -> None:
+    @T.prim_func(s_tir=True)
+    def func(o: T.Buffer((256,), "float32")):  # type: ignore
+        T.func_attr({"ferrylm.subgroup_size": 32})
+        for t in T.thread_binding(32, thread="threadIdx.x"):
+            tiles = T.alloc_buffer((2,), "float32", scope="local")
+            for i in T.serial(2):
+                T.evaluate(
+                    T.call_extern(
+                        "int32", "ferrylm.coopmat_fill", T.address_of(tiles[i]), 2, "float32", 16,
+                        16, T.float32(0),
+                    )
+                )  # fmt: skip
+            o[t] = T.float32(0)
+
+    with pytest.raises(CompileError, match="constant element"):
+        build(func, COOPERATIVE)
