@@ -83,17 +83,28 @@ class _Added13(ctypes.Structure):
     _fields_ = (("sType", c_uint32), ("pNext", c_void_p), ("on", c_uint32 * len(_VULKAN_1_3)))
 
 
+_COOPERATIVE = ("cooperativeMatrix",)
+
+
 class _Executables(ctypes.Structure):
     """VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR."""
 
     _fields_ = (("sType", c_uint32), ("pNext", c_void_p), ("on", c_uint32 * 1))
 
 
+class _Cooperative(ctypes.Structure):
+    """VkPhysicalDeviceCooperativeMatrixFeaturesKHR: its first member, then robust access."""
+
+    _fields_ = (("sType", c_uint32), ("pNext", c_void_p), ("on", c_uint32), ("robust", c_uint32))
+
+
 class FeatureChain:
     """The structures of all features, linked as Vulkan reads and writes them."""
 
     def __init__(self) -> None:
-        self._executables = _Executables(1000269000, None)
+        # A driver that does not know a structure leaves its features off.
+        self._cooperative = _Cooperative(1000506000, None)
+        self._executables = _Executables(1000269000, ctypes.addressof(self._cooperative))
         self._added13 = _Added13(53, ctypes.addressof(self._executables))
         self._added12 = _Added12(51, ctypes.addressof(self._added13))
         self._added11 = _Added11(49, ctypes.addressof(self._added12))
@@ -115,6 +126,7 @@ class FeatureChain:
             (_VULKAN_1_1, self._added11.on),
             (_VULKAN_1_2, self._added12.on),
             (_VULKAN_1_3, self._added13.on),
+            (_COOPERATIVE, (self._cooperative.on,)),
         )
         return sorted(
             name for names, on in parts for name, flag in zip(names, on, strict=True) if not flag

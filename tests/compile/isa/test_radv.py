@@ -99,6 +99,14 @@ def test_a_kernel_that_the_family_cannot_run_says_why_and_the_others_are_compile
 
 
 @needs_radv
+def test_a_steam_deck_has_no_cooperative_matrices() -> None:
+    wide = shader("straight", 32)
+    needy = Kernel("needy", wide.spirv, 32, 16, ("cooperativeMatrix",))
+    (row,) = compile_kernels([needy], open_family("vangogh"))
+    assert row.refusal == "needs cooperativeMatrix"
+
+
+@needs_radv
 def test_a_shader_that_crashes_the_driver_costs_only_its_own_row() -> None:
     """The second instruction's length is 0 words, which Mesa's reader aborts on."""
     good = shader("straight", 32)
