@@ -17,7 +17,7 @@ from ferrylm.schedules.gpu.halves import UNIT
 from tests.schedules.gpu.vulkan_runner import PIPELINE
 
 Array = np.ndarray
-SHAPE = (8, 8, 8)  # what Mesa's software driver has, from 25 on
+SHAPE = (8, 8, 8)  # what Mesa's software driver of 26.2 has
 FEATURE = "cooperativeMatrix8x8x8Float16Float32"
 TARGET = tvm.target.Target(
     {
