@@ -29,35 +29,17 @@ from ferrylm.schedules.gpu.prepared import Halves, Prepared, plain
 from ferrylm.schedules.gpu.profile import GpuProfile
 from ferrylm.schedules.gpu.sampling import emit_draw
 from ferrylm.schedules.gpu.tiles import (
-    PREFILL_CHUNK,
-    PREFILL_CHUNK_MATRIX,
     ROW_TILE,
     attention_in_halves,
     in_halves,
     matvec_tile,
     on_matrix_units,
+    prefill_chunk,
     row_threads,
 )
+from ferrylm.schedules.gpu.weight_matrix import Matrix
 
 Tensor = Any
-
-
-class Matrix(nn.Module):  # type: ignore[misc]
-    """A weight matrix in canonical layout, its codes as 32-bit words."""
-
-    def __init__(self, fmt: WeightFormat) -> None:
-        super().__init__()
-        self.fmt = fmt
-        for suffix, (dtype, shape) in fmt.tensors().items():
-            setattr(self, suffix, nn.Parameter(shape, dtype))
-
-    def tensors(self) -> list[Tensor]:
-        """Return the tensors in the order in which kernels take them."""
-        return [getattr(self, suffix) for suffix in self.fmt.tensors()]
-
-    def transforms(self) -> dict[str, str]:
-        """Return nothing: canonical bytes are used as they are."""
-        return {}
 
 
 class GpuKernels:
@@ -80,17 +62,13 @@ class GpuKernels:
         """Return the parameters of a matrix; `pairs` (gate and up) makes no difference here."""
         del pairs
         arithmetic = self.arithmetic if storage.storage in ("q4", "q8") else "f32"
-        return Matrix(
-            WeightFormat(
-                storage.rows, storage.columns, storage.storage, storage.minimum, arithmetic
-            )
-        )
+        rows, columns, kind = storage.rows, storage.columns, storage.storage
+        return Matrix(WeightFormat(rows, columns, kind, storage.minimum, arithmetic))
 
     @property
     def prefill_chunk(self) -> int:
         """Return how many tokens one call of prefill takes at most."""
-        units = self.profile.matrix or self.profile.cooperative is not None
-        return PREFILL_CHUNK_MATRIX if units else PREFILL_CHUNK
+        return prefill_chunk(self.profile)
 
     def attention_arithmetic(self, rows: Rows) -> str:
         """Return how attention is computed: f32 or f16."""

@@ -70,6 +70,12 @@ HALVES_STREAM = (
 )
 
 
+def prefill_chunk(profile: GpuProfile) -> int:
+    """Return how many tokens one call of prefill takes at most."""
+    units = profile.matrix or profile.cooperative is not None
+    return PREFILL_CHUNK_MATRIX if units else PREFILL_CHUNK
+
+
 def in_halves(profile: GpuProfile, rows: Rows, fmt: WeightFormat) -> bool:
     """Return whether a product's activations are float16: where matrix units have enough rows."""
     if profile.cooperative is not None:
