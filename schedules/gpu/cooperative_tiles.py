@@ -6,8 +6,8 @@ from ferrylm.schedules.gpu.cooperative_grid import CooperativeTile
 from ferrylm.schedules.gpu.matvec_grid import Product
 from ferrylm.schedules.gpu.profile import GpuProfile
 
-# By subgroup width: 128 rows of activations times 128 rows of the matrix a workgroup. That of 32 was
-# verified on an H200, and RADV compiles it for RDNA3 without spills. (2, 2, 4, 4, 32, 2) gave
+# By subgroup width: 128 rows of activations times 128 rows of the matrix a workgroup. That of 32
+# was verified on an H200, and RADV compiles it for RDNA3 without spills. (2, 2, 4, 4, 32, 2) gave
 # 11,109 tok/s for a prompt of 2048 on the H200 where it gave 9,163 behind 128 tokens more; its
 # results were not checked there. That of 64 ran nowhere. The one of 8 is for a CPU that plays GPU,
 # whose compiler takes a minute for the others.
