@@ -13,6 +13,8 @@ DEVICE_PREFIX = "ferrylm.device_"  # operations between the workgroups of a kern
 
 _SHARED = Semantics.ACQUIRE_RELEASE | Semantics.WORKGROUP_MEMORY
 
+_VECTOR_LANES = 8  # of a subgroup that is a vector of a CPU
+
 _VISIBLE = Semantics.MAKE_AVAILABLE | Semantics.MAKE_VISIBLE  # implied by GLSL's memory model
 
 
@@ -36,6 +38,12 @@ def _barrier(writer: Writer, scope: Scope) -> Value:
     if scope == Scope.WORKGROUP and _between_workgroups(writer):
         # A thread that releases for its workgroup releases what the others wrote before this.
         semantics |= Semantics.UNIFORM_MEMORY
+    if scope == Scope.SUBGROUP and writer.subgroup_size == _VECTOR_LANES:
+        # Lanes of a vector cannot part. Mesa's software driver from 25.0 on lets them wait for all
+        # of the workgroup, of which some may never come.
+        arguments = [writer.index(number) for number in (scope, semantics)]
+        writer.body.effect(Op.MEMORY_BARRIER, *arguments)
+        return nothing(writer)
     arguments = [writer.index(number) for number in (scope, scope, semantics)]
     writer.body.effect(Op.CONTROL_BARRIER, *arguments)
     return nothing(writer)

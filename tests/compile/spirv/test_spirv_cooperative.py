@@ -96,6 +96,16 @@ def rotated(a: T.Buffer((128,), "uint32"), o: T.Buffer((128,), "uint32")):  # ty
         o[T.Ramp(4 * t, 1, 4)] = staged[(t + 1) % 32]
 
 
+def test_lanes_of_a_cpu_wait_for_their_subgroup_without_a_barrier_of_control() -> None:
+    """Mesa's software driver would let them wait for the whole workgroup."""
+    function = threads.synchronizing("warp")
+    for width, opcode in ((8, 225), (32, 224)):  # OpMemoryBarrier, OpControlBarrier
+        built = build(function.with_attr("ferrylm.subgroup_size", width), FULL)
+        check_valid(built)
+        barriers = [op for op in opcodes(built.kernel()[1]) if op in (224, 225)]
+        assert barriers == [opcode]
+
+
 def test_a_tile_needs_an_index_that_is_known() -> None:
     @T.prim_func(s_tir=True)
     def func(o: T.Buffer((256,), "float32")):  # type: ignore
