@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,8 @@ from ferrylm.compile.library import BuiltLibrary, LibraryJob
 from ferrylm.compile.worker_process import run_module
 from ferrylm.errors import CompileError
 from ferrylm.runtime.progress import Progress, ProgressCallback
+
+_EXCEPTION = re.compile(r"[\w.]+(?:Error|Exception|Interrupt)\b")
 
 
 def build_libraries(jobs: Sequence[LibraryJob], progress: ProgressCallback) -> list[BuiltLibrary]:
@@ -44,9 +47,9 @@ def _run_in_worker(job: LibraryJob) -> BuiltLibrary:
         "ferrylm.compile.library_builds", pickle.dumps(job), {"TVM_USE_RUNTIME_LIB": "0"}
     )
     if done.returncode != 0:
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        said = _complaint(done.stderr.decode(errors="replace"))
         raise CompileError(
-            f"the library {job.target} could not be built: {(lines or ['no message'])[-1]}",
+            f"the library {job.target} could not be built: {said}",
             wanted="a model that its schedules can lower",
             fix="report this with the output of ferry compile --debug",
         )
@@ -58,6 +61,13 @@ def _run_in_worker(job: LibraryJob) -> BuiltLibrary:
             fix=answer.fix,
         )
     return answer
+
+
+def _complaint(stderr: str) -> str:
+    """Return the line that names an exception; what TVM says while it is torn down comes later."""
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if _EXCEPTION.match(line)]
+    return (errors or lines or ["no message"])[-1]
 
 
 def _work() -> None:

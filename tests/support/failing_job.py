@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import sys
 from dataclasses import dataclass
 
 from ferrylm.compile.library import BuiltLibrary
@@ -15,5 +17,6 @@ class FailingJob:
 
     def run(self) -> BuiltLibrary:
         if self.error:
+            atexit.register(print, "Warning: said while it ends", file=sys.stderr)
             raise RuntimeError(self.error)
         raise CompileError("a spilled register", wanted="none", fix="smaller tiles")
