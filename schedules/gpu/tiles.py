@@ -165,14 +165,11 @@ def attention_tile(profile: GpuProfile, head_dim: int) -> AttentionTile:
 
 
 # Attention of a decode step, by subgroup width: 64 to 128 tokens a workgroup at once.
+# Compilers for AMD hold all queries that a turn of the loop over a key wants: with more a turn they
+# spill at heads of 128, and RADV of Mesa 22.3 crashes there with subgroups of 64.
 DECODE = {
     8: DecodeTile(8),
     16: DecodeTile(4),
-    32: DecodeTile(4),
-    64: DecodeTile(2),
-}
-# LLVM for AMD holds all queries that a turn of the loop over a key wants: fewer a turn.
-DECODE_ROCM = {
     32: DecodeTile(4, key_unroll=4, value_unroll=4),
     64: DecodeTile(2, key_unroll=4, value_unroll=4),
 }
@@ -181,8 +178,6 @@ DECODE_CUDA = DecodeTile(4, value_unroll=16)  # 244 of 255 registers with heads 
 
 def decode_tile(profile: GpuProfile) -> DecodeTile:
     """Return the tile of attention in a decode step."""
-    if profile.kind == "rocm":
-        return DECODE_ROCM[profile.subgroup]
     return DECODE_CUDA if profile.kind == "cuda" else DECODE[profile.subgroup]
 
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tvm
-from tvm import tirx
-from tvm.tirx import compilation_pipeline
 
 from ferrylm.compile import spirv
-from ferrylm.compile.gpu_pipeline import PIPELINE
 from ferrylm.compile.isa.budgets import read_budgets
 from ferrylm.compile.isa.container import Kernel, find_kernels
 from ferrylm.compile.isa.radv import compile_kernels
@@ -21,6 +17,7 @@ from ferrylm.schedules.gpu.matvec import Product, matvec
 from ferrylm.schedules.gpu.profile import GpuProfile
 from ferrylm.schedules.gpu.tiles import matvec_tile
 from tests.support.deck import deck, needs_radv
+from tests.support.vulkan_modules import lowered, target_of
 
 BUDGETS = read_budgets(Path(__file__).parents[2] / "budgets" / "vangogh.json")
 SHAPES = {  # rows, columns, epilogue
@@ -30,32 +27,6 @@ SHAPES = {  # rows, columns, epilogue
     "gate_up": (28672, 4096, "swiglu"),
     "down": (4096, 14336, "residual"),
 }
-
-
-def target_of(profile: GpuProfile) -> dict[str, Any]:
-    return {
-        "kind": "vulkan",
-        "thread_warp_size": profile.subgroup,
-        "max_num_threads": 1024,
-        "max_shared_memory_per_block": profile.shared_bytes,
-        "supports_int8": True,
-        "supports_int64": True,
-        "supports_integer_dot_product": profile.dot,
-    }
-
-
-def lowered(name: str, func: Any, target: dict[str, Any]) -> Any:
-    """Return the module of device functions that the code generator gets."""
-    bound = tirx.transform.BindTarget(tvm.target.Target(target, host="llvm"))
-    host_and_device, _, finish = compilation_pipeline.PIPELINE_MAP[PIPELINE]()
-    mod = bound(tvm.IRModule({name: func.with_attr("global_symbol", name)}))
-    mod = host_and_device(mod)
-    kernels = {
-        variable: function
-        for variable, function in mod.functions.items()
-        if int(function.attrs["calling_conv"]) == tvm.ir.CallingConv.DEVICE_KERNEL_LAUNCH
-    }
-    return finish()(tvm.IRModule(kernels))
 
 
 def product_of(fmt: WeightFormat, epilogue: str) -> Product:
