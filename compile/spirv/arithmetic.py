@@ -119,13 +119,6 @@ def round_half(writer: Writer, value: Value) -> Value:
     return Value(FLOAT16, value.lanes, tuple(parts))
 
 
-def negate(writer: Writer, value: Value) -> Value:
-    """Return the negative."""
-    if value.scalar.is_float:
-        return writer.map(Op.F_NEGATE, value.scalar, value)
-    return settle(writer, writer.map(Op.S_NEGATE, value.scalar, value))
-
-
 def invert(writer: Writer, value: Value) -> Value:
     """Return the value with all bits, or its truth, turned."""
     if value.scalar == BOOL:

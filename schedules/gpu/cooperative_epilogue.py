@@ -9,9 +9,9 @@ from __future__ import annotations
 from tvm.script import tirx as T
 
 from ferrylm.schedules.gpu.cooperative_operations import store_sums, subgroup_barrier
-from ferrylm.schedules.gpu.halves import UNIT
 from ferrylm.schedules.gpu.layout import GROUP, padded
 from ferrylm.schedules.gpu.matvec_epilogue import silu
+from ferrylm.schedules.gpu.rounded_rows import UNIT
 
 
 @T.inline

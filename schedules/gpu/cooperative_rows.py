@@ -1,11 +1,7 @@
 # mypy: disable-error-code="untyped-decorator,no-untyped-def,valid-type"
 """Activations as rows of float16 for cooperative matrices, and the kernels that make them.
 
-computes  out = UNIT * x, or UNIT * RMSNorm(x) * gain (arXiv 1910.07467), rounded to float16
-shapes    x float32 (M, padded(H)); gain float32 (H,); out as CooperativeRows says
-mapping   workgroup  a row;  lane  16 bytes of the result at a time
-
-UNIT is that of halves.py.
+What is computed says rounded_rows.py; out is as CooperativeRows says.
 """
 
 from __future__ import annotations
@@ -16,13 +12,10 @@ from typing import Any
 from tvm.script import tirx as T
 
 from ferrylm.schedules.cpu.rows import Rows
-from ferrylm.schedules.gpu.halves import UNIT
 from ferrylm.schedules.gpu.layout import GROUP, groups, padded
-from ferrylm.schedules.gpu.operations import subgroup_add
+from ferrylm.schedules.gpu.rounded_rows import WORDS, half_of, round_rows
 from ferrylm.schedules.gpu.row_counts import row_count
-from ferrylm.schedules.gpu.signature import without
 
-WORDS = 4  # of two halves: 16 bytes, what a word of 4-bit codes becomes
 _STAGE = 64  # columns that a product takes at once, or half of them
 
 
@@ -67,17 +60,6 @@ def load_unit(x, gain, values, total, m, i, unit, width, normed):  # noqa: D103
 
 
 @T.inline
-def add_squares(total, partial, thread, subgroup, subgroups):  # noqa: D103
-    total[0] = subgroup_add(total[0])
-    if thread % subgroup == 0:
-        partial[thread // subgroup] = total[0]
-    T.tvm_storage_sync("shared")
-    total[0] = T.float32(0)
-    for i in T.unroll(subgroups):
-        total[0] = total[0] + partial[i]
-
-
-@T.inline
 def store_unit(values, out, factor, m, i, unit):  # noqa: D103
     words = T.alloc_buffer((WORDS,), "uint32", scope="local")
     halves = T.alloc_buffer((2,), "float16", scope="local")
@@ -95,38 +77,14 @@ def cooperative_rows(
     rows: Rows, width: int, threads: int, subgroup: int, eps: float | None = None
 ) -> Any:
     """Return the PrimFunc (x, [gain], out); with `eps` the norm comes first."""
-    extent, layout, normed = row_count(rows), CooperativeRows(width), eps is not None
-    epsilon, units = 0.0 if eps is None else eps, layout.width // (2 * WORDS)
-    each = -(-units // threads)
+    layout = CooperativeRows(width)
 
-    @T.prim_func(s_tir=True, private=True)
-    def func(px: T.handle, gain: T.Buffer((width,), "float32"), pout: T.handle):
-        T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": subgroup})
-        x = T.match_buffer(px, (extent, padded(width)), "float32")
-        out = T.match_buffer(pout, layout.shape(extent), "uint32")
-        for m in T.thread_binding(extent, thread="blockIdx.x"):
-            for thread in T.thread_binding(threads, thread="threadIdx.x"):
-                values = T.alloc_buffer((each * 2 * WORDS,), "float32", scope="local")
-                factor = T.alloc_buffer((1,), "float32", scope="local")
-                partial = T.alloc_buffer((threads // subgroup,), "float32", scope="shared")
-                factor[0] = T.float32(0)
-                for i in T.unroll(each):
-                    if i * threads + thread < units:
-                        load_unit(
-                            x, gain, values, factor, m, i, i * threads + thread, width, normed
-                        )
-                if normed:
-                    add_squares(factor, partial, thread, subgroup, threads // subgroup)
-                    factor[0] = T.float32(UNIT) / T.sqrt(
-                        factor[0] * T.float32(1 / width) + T.float32(epsilon)
-                    )
-                else:
-                    factor[0] = T.float32(UNIT)
-                for i in T.unroll(each):
-                    if i * threads + thread < units:
-                        store_unit(values, out, factor, m, i, i * threads + thread)
+    @T.inline
+    def load(x, gain, values, total, m, i, unit):
+        load_unit(x, gain, values, total, m, i, unit, width, eps is not None)
 
-    return func if normed else without(func, ["gain"])
+    units = layout.width // (2 * WORDS)
+    return round_rows(row_count(rows), layout, units, threads, subgroup, eps, load, store_unit)
 
 
 def expose_rows(rows: Rows, width: int, threads: int) -> Any:
@@ -148,15 +106,6 @@ def expose_rows(rows: Rows, width: int, threads: int) -> Any:
                         word[0] = words[
                             m, k // GROUP * 16 + k % 16 // 4 * 4 + k % GROUP // 16 * 2 + k % 2
                         ]
-                        out[m, k] = T.cast(
-                            T.reinterpret(
-                                T.cast(
-                                    T.shift_right(word[0], T.cast(k % 4 // 2 * 16, "uint32")),
-                                    "uint16",
-                                ),
-                                dtype="float16",
-                            ),
-                            "float32",
-                        ) * T.float32(1 / UNIT)
+                        out[m, k] = half_of(word[0], k % 4 // 2)
 
     return func

@@ -1,12 +1,7 @@
 # mypy: disable-error-code="untyped-decorator,no-untyped-def,valid-type"
 """Activations as float16 for matrix units, and the kernels that make them.
 
-computes  out = UNIT * x, or UNIT * RMSNorm(x) * gain (arXiv 1910.07467), rounded to float16
-shapes    x float32 (M, padded(H)); gain float32 (H,); out as HalvesLayout says
-mapping   workgroup  a row, read once;  lane  16 bytes of the result at a time
-
-Factors of two cost nothing: UNIT moves float16's range to +-1e6, since what a SwiGLU gives may pass
-65504, and what falls below its least normal number, 1e-3 now, is small beside the rest of a row.
+What is computed says rounded_rows.py; out is as HalvesLayout says.
 """
 
 from __future__ import annotations
@@ -18,15 +13,13 @@ from tvm.script import tirx as T
 
 from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu.layout import MATRIX_ROWS, padded, row_tiles
-from ferrylm.schedules.gpu.operations import half2_pack, subgroup_add
+from ferrylm.schedules.gpu.operations import half2_pack
+from ferrylm.schedules.gpu.rounded_rows import WORDS, half_of, round_rows
 from ferrylm.schedules.gpu.row_counts import tile_count
-from ferrylm.schedules.gpu.signature import without
 
-UNIT = 1 / 16  # of what the float16 numbers count
 CHUNK = 128  # columns that are a fragment of eight instructions: four groups
 STEPS = 8  # instructions of 16 columns
 SIDES = 2  # an instruction's first and second 8 columns
-WORDS = 4  # of two halves: a row's share of one side, 16 bytes
 LANES = 32
 
 
@@ -76,17 +69,6 @@ def load_unit(x, gain, values, total, m, i, unit, layout, normed):  # noqa: D103
 
 
 @T.inline
-def add_squares(total, partial, thread, warps):  # noqa: D103
-    total[0] = subgroup_add(total[0])
-    if thread % LANES == 0:
-        partial[thread // LANES] = total[0]
-    T.tvm_storage_sync("shared")
-    total[0] = T.float32(0)
-    for i in T.unroll(warps):
-        total[0] = total[0] + partial[i]
-
-
-@T.inline
 def store_unit(values, out, factor, m, i, unit):  # noqa: D103
     words = T.alloc_buffer((WORDS,), "uint32", scope="local")
     for j in T.unroll(WORDS):
@@ -111,38 +93,14 @@ def _extent(rows: Rows) -> Any:
 
 def halve(rows: Rows, width: int, threads: int, eps: float | None = None) -> Any:
     """Return the PrimFunc (x, [gain], out); with `eps` the norm comes first."""
-    extent, layout, normed = _extent(rows), HalvesLayout(width), eps is not None
-    epsilon, units = 0.0 if eps is None else eps, layout.chunks * STEPS * SIDES
-    each = -(-units // threads)
+    layout = HalvesLayout(width)
 
-    @T.prim_func(s_tir=True, private=True)
-    def func(px: T.handle, gain: T.Buffer((width,), "float32"), pout: T.handle):
-        T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": LANES})
-        x = T.match_buffer(px, (extent, padded(width)), "float32")
-        out = T.match_buffer(pout, layout.shape(extent), "uint32")
-        for m in T.thread_binding(extent, thread="blockIdx.x"):
-            for thread in T.thread_binding(threads, thread="threadIdx.x"):
-                values = T.alloc_buffer((each * 2 * WORDS,), "float32", scope="local")
-                factor = T.alloc_buffer((1,), "float32", scope="local")
-                partial = T.alloc_buffer((threads // LANES,), "float32", scope="shared")
-                factor[0] = T.float32(0)
-                for i in T.unroll(each):
-                    if i * threads + thread < units:
-                        load_unit(
-                            x, gain, values, factor, m, i, i * threads + thread, layout, normed
-                        )
-                if normed:
-                    add_squares(factor, partial, thread, threads // LANES)
-                    factor[0] = T.float32(UNIT) / T.sqrt(
-                        factor[0] * T.float32(1 / width) + T.float32(epsilon)
-                    )
-                else:
-                    factor[0] = T.float32(UNIT)
-                for i in T.unroll(each):
-                    if i * threads + thread < units:
-                        store_unit(values, out, factor, m, i, i * threads + thread)
+    @T.inline
+    def load(x, gain, values, total, m, i, unit):
+        load_unit(x, gain, values, total, m, i, unit, layout, eps is not None)
 
-    return func if normed else without(func, ["gain"])
+    units = layout.chunks * STEPS * SIDES
+    return round_rows(_extent(rows), layout, units, threads, LANES, eps, load, store_unit)
 
 
 def expose_halves(rows: Rows, width: int, threads: int) -> Any:
@@ -168,15 +126,6 @@ def expose_halves(rows: Rows, width: int, threads: int) -> Any:
                             m % MATRIX_ROWS,
                             k % CHUNK // 32,
                         ]
-                        out[m, k] = T.cast(
-                            T.reinterpret(
-                                T.cast(
-                                    T.shift_right(word[0], T.cast(k % 4 // 2 * 16, "uint32")),
-                                    "uint16",
-                                ),
-                                dtype="float16",
-                            ),
-                            "float32",
-                        ) * T.float32(1 / UNIT)
+                        out[m, k] = half_of(word[0], k % 4 // 2)
 
     return func

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from tvm.script import tirx as T
 
-from ferrylm.schedules.gpu.halves import LANES, UNIT
+from ferrylm.schedules.gpu.halves import LANES
 from ferrylm.schedules.gpu.layout import MATRIX_ROWS, padded
 from ferrylm.schedules.gpu.matvec_epilogue import silu
 from ferrylm.schedules.gpu.operations import half2_pack, subgroup_shuffle_xor
+from ferrylm.schedules.gpu.rounded_rows import UNIT
 
 
 @T.inline

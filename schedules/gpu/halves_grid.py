@@ -7,9 +7,10 @@ from typing import Any
 
 from tvm.script import tirx as T
 
-from ferrylm.schedules.gpu.halves import CHUNK, LANES, SIDES, STEPS, WORDS, HalvesLayout
+from ferrylm.schedules.gpu.halves import CHUNK, LANES, SIDES, STEPS, HalvesLayout
 from ferrylm.schedules.gpu.layout import GROUP, MATRIX_ROWS, groups, padded
 from ferrylm.schedules.gpu.matvec_grid import Product
+from ferrylm.schedules.gpu.rounded_rows import WORDS
 
 ROWS = 16  # of weights, of a subgroup
 BATCH = 4  # steps of a chunk that are multiplied at once
@@ -76,6 +77,22 @@ class HalvesRows:
 
 
 @dataclass(frozen=True)
+class _Grid:
+    product: Product
+    tile: HalvesTile | HalvesStreamTile
+
+    @property
+    def rows(self) -> HalvesRows:
+        """Return the bands of the matrix."""
+        return HalvesRows(self.product)
+
+    @property
+    def threads(self) -> int:
+        """Return the threads of a workgroup."""
+        return LANES * self.tile.subgroups
+
+
+@dataclass(frozen=True)
 class HalvesTile:
     """Bands, a subgroup each, and tiles of 8 rows of activations of a workgroup; stages.
 
@@ -95,21 +112,10 @@ class HalvesTile:
 
 
 @dataclass(frozen=True)
-class HalvesGrid:
+class HalvesGrid(_Grid):
     """A HalvesTile applied to a product."""
 
-    product: Product
     tile: HalvesTile
-
-    @property
-    def rows(self) -> HalvesRows:
-        """Return the bands of the matrix."""
-        return HalvesRows(self.product)
-
-    @property
-    def threads(self) -> int:
-        """Return the threads of a workgroup."""
-        return LANES * self.tile.subgroups
 
     @property
     def stage_words(self) -> int:
@@ -150,21 +156,10 @@ class HalvesStreamTile:
 
 
 @dataclass(frozen=True)
-class HalvesStreamGrid:
+class HalvesStreamGrid(_Grid):
     """A HalvesStreamTile applied to a product with a few tiles of eight rows of activations."""
 
-    product: Product
     tile: HalvesStreamTile
-
-    @property
-    def rows(self) -> HalvesRows:
-        """Return the bands of the matrix."""
-        return HalvesRows(self.product)
-
-    @property
-    def threads(self) -> int:
-        """Return the threads of a workgroup."""
-        return LANES * self.tile.subgroups
 
     @property
     def row_tiles(self) -> int:

@@ -19,7 +19,6 @@ from typing import Any
 
 from tvm.script import tirx as T
 
-from ferrylm.schedules.gpu.halves import UNIT
 from ferrylm.schedules.gpu.halves_epilogue import store_halves, store_rows
 from ferrylm.schedules.gpu.halves_fragments import load_codes, make_batch
 from ferrylm.schedules.gpu.halves_grid import BATCH, TILE_WORDS, HalvesGrid, HalvesTile
@@ -36,6 +35,7 @@ from ferrylm.schedules.gpu.operations import (
     ring_wait,
 )
 from ferrylm.schedules.gpu.overlap import overlapped
+from ferrylm.schedules.gpu.rounded_rows import UNIT
 from ferrylm.schedules.gpu.row_counts import tile_count
 from ferrylm.schedules.gpu.signature import without
 

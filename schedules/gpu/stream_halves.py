@@ -16,7 +16,7 @@ from typing import Any
 
 from tvm.script import tirx as T
 
-from ferrylm.schedules.gpu.halves import LANES, SIDES, STEPS, UNIT
+from ferrylm.schedules.gpu.halves import LANES, SIDES, STEPS
 from ferrylm.schedules.gpu.halves_epilogue import store_halves, store_rows
 from ferrylm.schedules.gpu.halves_fragments import load_codes, make_batch
 from ferrylm.schedules.gpu.halves_grid import BATCH, HalvesStreamGrid, HalvesStreamTile
@@ -28,6 +28,7 @@ from ferrylm.schedules.gpu.operations import (
     matrix_multiply_halves,
 )
 from ferrylm.schedules.gpu.overlap import overlapped
+from ferrylm.schedules.gpu.rounded_rows import UNIT
 from ferrylm.schedules.gpu.signature import without
 
 

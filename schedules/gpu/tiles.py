@@ -62,7 +62,7 @@ HALVES_OVERLAPPED = HalvesTile(8, 16, stages=3, workgroups=2)
 HALVES = HalvesTile(8, 8, stages=3, workgroups=1)
 
 
-# Those of eight rows, by the least rows of the matrix.
+# Those of a few rows, by the least rows of the matrix.
 HALVES_STREAM = (
     (65536, HalvesStreamTile(8, 8, 2)),
     (16384, HalvesStreamTile(4, 4, 2)),

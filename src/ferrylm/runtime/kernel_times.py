@@ -53,11 +53,6 @@ class StepTimes:
     step_milliseconds: float  # the whole step as the engine makes it, with nobody watching
     repetitions: int
 
-    @property
-    def kernel_milliseconds(self) -> float:
-        """Return the sum of the launches' times."""
-        return sum(launch.milliseconds for launch in self.launches)
-
 
 @dataclass(frozen=True)
 class _Call:

@@ -13,7 +13,7 @@ from emulated_matrices import emulated
 from ferrylm.compile import spirv
 from ferrylm.runtime import vulkan_backend
 from ferrylm.schedules.gpu.cooperative_rows import CooperativeRows
-from ferrylm.schedules.gpu.halves import UNIT
+from ferrylm.schedules.gpu.rounded_rows import UNIT
 from tests.schedules.gpu.vulkan_runner import PIPELINE
 
 Array = np.ndarray

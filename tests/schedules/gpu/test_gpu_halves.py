@@ -12,8 +12,6 @@ from ferrylm.schedules.gpu.halves import (
     CHUNK,
     SIDES,
     STEPS,
-    UNIT,
-    WORDS,
     HalvesLayout,
     expose_halves,
     halve,
@@ -22,6 +20,7 @@ from ferrylm.schedules.gpu.halves_grid import HalvesGrid, HalvesStreamTile, Halv
 from ferrylm.schedules.gpu.layout import GROUP, WeightFormat, groups, padded
 from ferrylm.schedules.gpu.matmul_halves import halves_matmul
 from ferrylm.schedules.gpu.matvec_grid import Product
+from ferrylm.schedules.gpu.rounded_rows import UNIT, WORDS
 from ferrylm.schedules.gpu.stream_halves import stream_halves
 from ferrylm.schedules.gpu.tiles import halves_tile
 from tests import reference
