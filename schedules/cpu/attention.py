@@ -23,6 +23,7 @@ from typing import Any
 
 from tvm.script import tirx as T
 
+from ferrylm.runtime.manifest import PLAIN_ATTENTION, AttentionVariant
 from ferrylm.schedules.cpu.attention_blocks import (
     CHUNK,
     MASKED,
@@ -38,13 +39,19 @@ __all__ = ["CHUNK", "TOKENS", "AttentionShape", "decode_attention", "prefill_att
 
 @dataclass(frozen=True)
 class AttentionShape:
-    """Heads and precision of an attention layer; `query_tile` rows of queries share a task."""
+    """Heads, precision and variant of a layer; `query_tile` rows of queries share a task."""
 
     num_heads: int
     num_kv_heads: int
     head_dim: int
     kv_dtype: str
     query_tile: int = 1
+    variant: AttentionVariant = PLAIN_ATTENTION
+
+    @property
+    def score_scale(self) -> float:
+        """Return what queries are multiplied by."""
+        return self.variant.scale(self.head_dim)
 
     @property
     def query_heads(self) -> int:

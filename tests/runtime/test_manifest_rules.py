@@ -8,6 +8,7 @@ from artifact_samples import sample_json, with_right_id
 from manifest_changes import Path, changed
 
 from ferrylm.errors import ArtifactError
+from ferrylm.runtime.manifest import AttentionVariant
 from ferrylm.runtime.manifest_json import from_json
 
 SHA = "a" * 64
@@ -37,6 +38,11 @@ BROKEN_RULES: dict[str, tuple[Path, object]] = {
     "heads that do not share": (("model", "num_kv_heads"), 3),
     "epsilon 0": (("model", "norm_eps"), 0.0),
     "epsilon below 0": (("model", "norm_eps"), -1e-5),
+    "attention of two layers where one is": (("model", "attention"), [{}, {}]),
+    "a window of no tokens": (("model", "attention"), [{"window_tokens": 0}]),
+    "a cap of scores below 0": (("model", "attention"), [{"soft_cap": -1.0}]),
+    "scores times 0": (("model", "attention"), [{"score_scale": 0.0}]),
+    "attention of an unknown kind": (("model", "attention"), [{"linear": True}]),
     "theta 0": (("model", "rope", "theta"), 0.0),
     "an unknown rope": (("model", "rope", "kind"), "mrope"),
     "a family that is a path": (("model", "family"), "../llama"),
@@ -177,3 +183,12 @@ def test_an_id_that_does_not_fit_is_refused() -> None:
 def test_json_that_is_no_manifest_is_refused(value: Any) -> None:
     with pytest.raises(ArtifactError, match="format is another or missing"):
         from_json(value)
+
+
+def test_how_a_layer_attends_comes_back_and_is_left_out_where_it_is_plain() -> None:
+    value = changed(("model", "attention"), [{"window_tokens": 16, "soft_cap": 50.0}])
+    model = from_json(value).model
+    assert model.layer_attention(0) == AttentionVariant(window_tokens=16, soft_cap=50.0)
+    plain = sample_json()
+    assert "attention" not in plain["model"]
+    assert from_json(plain).model.layer_attention(0) == AttentionVariant()

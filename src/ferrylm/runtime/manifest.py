@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 FORMAT_NAME = "ferrylm-artifact"
@@ -56,6 +57,31 @@ class RopeConfig:
 
 
 @dataclass(frozen=True)
+class AttentionVariant:
+    """How a layer's attention differs from plain causal attention; the defaults are that.
+
+    A query at position p sees the tokens t <= p, with a window those with p - t < window_tokens.
+    Its scores are score_scale * q . k, then soft_cap * tanh(score / soft_cap) (Gemma 2, arXiv
+    2408.00118), then with `alibi` a slope of the head * (t - p) more (Press et al., arXiv
+    2108.12409). With `sinks` the layer has a learned number for each head, which counts as one
+    more score in the softmax whose value is zero (gpt-oss).
+    """
+
+    window_tokens: int | None = field(default=None, metadata=LATER)
+    soft_cap: float | None = field(default=None, metadata=LATER)
+    alibi: bool = field(default=False, metadata=LATER)
+    sinks: bool = field(default=False, metadata=LATER)
+    score_scale: float | None = field(default=None, metadata=LATER)  # None: 1 / sqrt(head_dim)
+
+    def scale(self, head_dim: int) -> float:
+        """Return what scores are multiplied by."""
+        return 1.0 / math.sqrt(head_dim) if self.score_scale is None else self.score_scale
+
+
+PLAIN_ATTENTION = AttentionVariant()
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """The shape of a model, independent of quantization and target."""
 
@@ -71,6 +97,12 @@ class ModelConfig:
     norm_eps: float
     tied_embedding: bool
     rope: RopeConfig
+    # of each layer; empty where all are plain
+    attention: tuple[AttentionVariant, ...] = field(default=(), metadata=LATER)
+
+    def layer_attention(self, layer: int) -> AttentionVariant:
+        """Return how a layer attends."""
+        return self.attention[layer] if self.attention else PLAIN_ATTENTION
 
 
 @dataclass(frozen=True)

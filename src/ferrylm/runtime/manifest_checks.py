@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from ferrylm.runtime.library_checks import check_library
 from ferrylm.runtime.manifest import (
+    AttentionVariant,
     FileEntry,
     GenerationDefaults,
     Manifest,
@@ -94,6 +95,19 @@ def _check_model(model: ModelConfig) -> None:
     check_positive("model.rope.theta", model.rope.theta)
     for key in model.rope.parameters:
         check_text("a key of model.rope.parameters", key)
+    if model.attention and len(model.attention) != model.num_layers:
+        refuse("model.attention", show(model.attention), f"empty or of {model.num_layers} layers")
+    for i, variant in enumerate(model.attention):
+        _check_attention(f"model.attention[{i}]", variant)
+
+
+def _check_attention(where: str, variant: AttentionVariant) -> None:
+    if variant.window_tokens is not None:
+        check_range(f"{where}.window_tokens", variant.window_tokens, 1, MAX_COUNT)
+    for name in ("soft_cap", "score_scale"):
+        value = getattr(variant, name)
+        if value is not None:
+            check_positive(f"{where}.{name}", value)
 
 
 def _check_quantization(quantization: Quantization) -> None:

@@ -1,0 +1,72 @@
+"""Which attention each layer of a model has, read off its Hugging Face config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ferrylm.errors import UnsupportedModelError
+from ferrylm.runtime.manifest import PLAIN_ATTENTION, AttentionVariant
+
+_SLIDING, _FULL = "sliding_attention", "full_attention"
+
+
+def attention_variants(config: Mapping[str, Any], context: int) -> tuple[AttentionVariant, ...]:
+    """Return the variant of each layer, or nothing where all layers are plain.
+
+    Reads sliding_window, layer_types, max_window_layers, attn_logit_softcapping and
+    query_pre_attn_scalar. A window that `context` never fills is none. Raises
+    UnsupportedModelError for values that no model has.
+    """
+    cap = _positive(config, "attn_logit_softcapping")
+    scalar = _positive(config, "query_pre_attn_scalar")
+    scale = None if scalar in (None, float(config["head_dim"])) else float(scalar or 1.0) ** -0.5
+    layers = int(config["num_hidden_layers"])
+    window = config.get("sliding_window")
+    if window is not None and int(window) >= context:
+        window = None
+    slides = [False] * layers if window is None else _sliding_layers(config, layers)
+    found = tuple(
+        AttentionVariant(int(window or 0) if sliding else None, cap, score_scale=scale)
+        for sliding in slides
+    )
+    return () if all(variant == PLAIN_ATTENTION for variant in found) else found
+
+
+def _sliding_layers(config: Mapping[str, Any], layers: int) -> list[bool]:
+    """Return which layers have the window, as transformers decides it."""
+    kinds = config.get("layer_types")
+    if kinds is not None:
+        if (
+            not isinstance(kinds, list)
+            or len(kinds) != layers
+            or not all(kind in (_SLIDING, _FULL) for kind in kinds)
+        ):
+            raise _refused("layer_types", kinds, f"{_FULL} or {_SLIDING} for each layer")
+        return [kind == _SLIDING for kind in kinds]
+    family = str(config["model_type"])
+    if family.startswith("qwen"):
+        first = config.get("max_window_layers")
+        if type(first) is not int or first < 0:
+            raise _refused("max_window_layers", first, "the number of layers without the window")
+        return [layer >= first for layer in range(layers)]
+    if family == "gemma2":
+        return [layer % 2 == 0 for layer in range(layers)]
+    return [True] * layers
+
+
+def _positive(config: Mapping[str, Any], key: str) -> float | None:
+    value = config.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e9:
+        raise _refused(key, value, "a positive number")
+    return float(value)
+
+
+def _refused(key: str, value: object, wanted: str) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"a configuration with {key} = {ascii(value)[:80]}",
+        wanted=wanted,
+        fix="check that the file belongs to the model",
+    )
