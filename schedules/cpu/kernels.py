@@ -110,9 +110,16 @@ class CpuKernels:
         return self._call(rows, "embed", make, [tokens, *table.tensors()], out)
 
     def norm_linear(
-        self, rows: Rows, x: Tensor, gain: Tensor, weight: Matrix, eps: float, epilogue: str
+        self,
+        rows: Rows,
+        x: Tensor,
+        gain: Tensor,
+        weight: Matrix,
+        eps: float,
+        epilogue: str,
+        bias: Tensor | None = None,
     ) -> Tensor:
-        """Apply RMSNorm, then the matrix, then the epilogue plain or swiglu."""
+        """Apply RMSNorm, then the matrix, then the epilogue plain, bias or swiglu."""
 
         def make() -> Any:
             fmt, width = weight.fmt, weight.fmt.columns
@@ -123,7 +130,8 @@ class CpuKernels:
             first = activations.norm(rows, width, eps)
             return concatenate(first, product, {"x": "y"}, ("y",))
 
-        return self._matmul(rows, f"norm_{epilogue}", make, [x, gain], weight, epilogue, [])
+        added = [] if bias is None else [bias]
+        return self._matmul(rows, f"norm_{epilogue}", make, [x, gain], weight, epilogue, added)
 
     def linear(
         self,
@@ -153,14 +161,14 @@ class CpuKernels:
         activation: list[Tensor],
         weight: Matrix,
         epilogue: str,
-        residual: list[Tensor],
+        added: list[Tensor],
     ) -> Tensor:
         fmt = weight.fmt
         m = activation[0].shape[0]
         width = padded(fmt.rows) // (2 if epilogue == "swiglu" else 1)
         out = nn.Tensor.placeholder((m, width), "float32")
         tiles = [m // rows.tile] if rows.count is None else []
-        args = [*tiles, *activation, *weight.tensors(), *residual]
+        args = [*tiles, *activation, *weight.tensors(), *added]
         return self._call(rows, f"{name}_{fmt.tag}_{fmt.rows}x{fmt.columns}", make, args, out)
 
     def _scheduled_matmul(self, rows: Rows, fmt: WeightFormat, epilogue: str) -> Any:

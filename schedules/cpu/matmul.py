@@ -3,6 +3,7 @@
 computes  y[m, n] = sum_k w[n, k] * x[m, k], then an epilogue:
           plain     y
           residual  y + r[m, n]
+          bias      y + b[n]
           swiglu    silu(gate) * up, where row blocks alternate gate, up, gate, up, ...
 shapes    weights and activations as in layout.py; y float32 (M, padded(N, 16))
 int8      w = scale * (code - bias) or scale * code + minimum, x = x_scale * x_code; per group of
@@ -28,13 +29,13 @@ from ferrylm.schedules.math import silu
 
 Tensor = Any
 
-EPILOGUES = ("plain", "residual", "swiglu")
+EPILOGUES = ("plain", "residual", "bias", "swiglu")
 
 
 def matmul(
     rows: Rows, fmt: WeightFormat, epilogue: str = "plain", *, signed_weights: bool = False
 ) -> Any:
-    """Return the PrimFunc ([tiles], activations, weights, [residual], y) with its named blocks."""
+    """Return the PrimFunc ([tiles], activations, weights, [added], y) with its named blocks."""
     if epilogue not in EPILOGUES:
         raise ValueError(f"unknown epilogue {epilogue!r}")
     inputs: list[Tensor]
@@ -180,7 +181,23 @@ def _epilogue(
             name="store",
         )
         return [residual], output
+    if epilogue == "bias":
+        bias = te.placeholder((fmt.rows,), "float32", name="bias")
+        output = te.compute(
+            (rows, width),
+            lambda m, n: accumulator[n // LANES, m, n % LANES] + _within(bias, n, width),
+            name="store",
+        )
+        return [bias], output
     output = te.compute(
         (rows, width), lambda m, n: accumulator[n // LANES, m, n % LANES], name="store"
     )
     return [], output
+
+
+def _within(vector: Tensor, n: Any, width: int) -> Any:
+    """Return element n of a vector, zero beyond its end."""
+    size = int(vector.shape[0])
+    if size == width:
+        return vector[n]
+    return T.if_then_else(n < size, vector[n], T.float32(0))

@@ -31,9 +31,9 @@ def store_rows(staging, residual, y, first, m, last, output, unit, grid):  # noq
     place = T.meta_var(output + unit % vectors * 4)
     if m <= last and place < wide:
         load_sums(staging, values, first + unit // vectors * grid.sums_stride + unit % vectors, 0)
-        if grid.product.epilogue == "residual":
+        if grid.product.adds:
             for j in T.unroll(4):
-                values[j] = values[j] + residual[m, place + j]
+                values[j] = values[j] + residual[grid.product.added_at(m, place + j)]
         if outputs != wide:
             for j in T.unroll(4):
                 values[j] = T.Select(place + j < outputs, values[j], T.float32(0))

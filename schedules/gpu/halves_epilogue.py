@@ -26,8 +26,8 @@ def store_rows(sums, residual, y, index, tile, extent, band, thread, rows):  # n
                 value[0] = T.float32(0)
                 if output < rows.product.outputs:
                     value[0] = sums[4 * index + 2 * half + i]
-                    if rows.product.epilogue == "residual":
-                        value[0] = value[0] + residual[m, output]
+                    if rows.product.adds:
+                        value[0] = value[0] + residual[rows.product.added_at(m, output)]
                 y[m, output] = value[0]
 
 

@@ -33,14 +33,22 @@ class HalvesKernels:
         self._profile, self._call = profile, call
 
     def norm_linear(
-        self, rows: Rows, x: Tensor, gain: Tensor, weight: Any, eps: float, epilogue: str
+        self,
+        rows: Rows,
+        x: Tensor,
+        gain: Tensor,
+        weight: Any,
+        eps: float,
+        epilogue: str,
+        bias: Tensor | None = None,
     ) -> Any:
         """Apply RMSNorm, then the matrix; the result of swiglu is Halves."""
         m, width = x.shape[0], weight.fmt.columns
         make = lambda: self._halve(rows, width, eps)  # noqa: E731
         out = self._placeholder(m, width)
         normed = self._call(rows, f"norm_halves_{width}", make, [x, gain], out)
-        return self._product(rows, m, Product(rows, weight.fmt, epilogue), normed, weight, [])
+        product, added = Product(rows, weight.fmt, epilogue), [] if bias is None else [bias]
+        return self._product(rows, m, product, normed, weight, added)
 
     def linear(self, rows: Rows, x: Any, weight: Any, residual: Tensor) -> Any:
         """Apply the matrix and add the residual."""
@@ -60,7 +68,7 @@ class HalvesKernels:
         return self._call(rows, f"expose_halves_{width}", make, [activation.words], out)
 
     def _product(
-        self, rows: Rows, m: Any, product: Product, x: Tensor, weight: Any, residual: list[Tensor]
+        self, rows: Rows, m: Any, product: Product, x: Tensor, weight: Any, added: list[Tensor]
     ) -> Any:
         fmt, outputs = product.fmt, product.outputs
         out = nn.Tensor.placeholder((m, padded(outputs)), "float32")
@@ -70,7 +78,7 @@ class HalvesKernels:
         make = lambda: self._multiply(product)  # noqa: E731
         minimum = "m" if fmt.minimum else ""
         name = f"{product.epilogue}_{fmt.storage}{minimum}_f16_{fmt.rows}x{fmt.columns}"
-        found = self._call(rows, name, make, [x, *weight.tensors(), *residual], out)
+        found = self._call(rows, name, make, [x, *weight.tensors(), *added], out)
         return Halves(found, m, outputs) if product.pairs else found
 
     def _halve(self, rows: Rows, width: int, eps: float | None = None) -> Any:

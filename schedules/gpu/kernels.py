@@ -24,6 +24,7 @@ from ferrylm.schedules.gpu.cooperative_kernels import CooperativeKernels
 from ferrylm.schedules.gpu.halves_kernels import HalvesKernels
 from ferrylm.schedules.gpu.layout import ActivationLayout, WeightFormat, padded
 from ferrylm.schedules.gpu.matvec import Product, matvec
+from ferrylm.schedules.gpu.matvec_choice import operation_name
 from ferrylm.schedules.gpu.overlap import LAUNCH_PARAMS, leading, overlapped
 from ferrylm.schedules.gpu.prepared import Halves, Prepared, plain
 from ferrylm.schedules.gpu.profile import GpuProfile
@@ -124,34 +125,38 @@ class GpuKernels:
         return x
 
     def norm_linear(
-        self, rows: Rows, x: Any, gain: Tensor, weight: Matrix, eps: float, epilogue: str
+        self,
+        rows: Rows,
+        x: Any,
+        gain: Tensor,
+        weight: Matrix,
+        eps: float,
+        epilogue: str,
+        bias: Tensor | None = None,
     ) -> Any:
-        """Apply RMSNorm, then the matrix, then the epilogue plain or swiglu.
+        """Apply RMSNorm, then the matrix, then the epilogue plain, bias or swiglu.
 
         The result of swiglu is Prepared where the arithmetic is an integer one.
         """
         width, fmt = weight.fmt.columns, weight.fmt
         if in_halves(self.profile, rows, fmt):
-            return self._halves.norm_linear(rows, plain(x), gain, weight, eps, epilogue)
+            return self._halves.norm_linear(rows, plain(x), gain, weight, eps, epilogue, bias)
+        added = [] if bias is None else [bias]
         if not fmt.integer:
             out = nn.Tensor.placeholder((plain(x).shape[0], padded(width)), "float32")
             threads = row_threads(self.profile, width)
             make = lambda: activations.norm(rows, width, threads, self.profile.subgroup, eps)  # noqa: E731
             normed = self._call(rows, f"norm_{width}", make, [plain(x), gain], out)
             product = Product(rows, fmt, epilogue)
-            return self._matvec(rows, normed.shape[0], product, [normed], weight)
+            return self._matvec(rows, normed.shape[0], product, [normed], weight, added)
         prepared = self._prepare(rows, x, gain, width)
         parts = self._parts if epilogue == "swiglu" else 0
         product = Product(rows, fmt, epilogue, eps, parts)
-        return self._matvec(rows, prepared.m, product, [prepared.codes, prepared.terms], weight)
+        inputs = [prepared.codes, prepared.terms]
+        return self._matvec(rows, prepared.m, product, inputs, weight, added)
 
     def linear(
-        self,
-        rows: Rows,
-        x: Any,
-        weight: Matrix,
-        residual: Any,
-        next_gain: Tensor | None = None,
+        self, rows: Rows, x: Any, weight: Matrix, residual: Any, next_gain: Tensor | None = None
     ) -> Any:
         """Apply the matrix and add the residual.
 
@@ -177,21 +182,18 @@ class GpuKernels:
                 raise ValueError("activations were prepared for another norm")
             return x
         threads, subgroup = row_threads(self.profile, width), self.profile.subgroup
-        gained, layout = gain is not None, self._layout(rows, width)
+        gained, layout = gain is not None, ActivationLayout(width, self._parts)
 
         def make() -> Any:
             return activations.quantize(rows, layout, threads, subgroup, gained=gained)
 
         name = f"quantize_{'gained_' if gained else ''}{width}"
         args = [x] if gain is None else [x, gain]
-        found = self._call(rows, name, make, args, self._quantized(rows, x.shape[0], width))
+        found = self._call(rows, name, make, args, self._quantized(x.shape[0], width))
         return Prepared(found[0], found[1], x.shape[0], width, x, gain)
 
-    def _layout(self, rows: Rows, width: int) -> ActivationLayout:
-        return ActivationLayout(width, self._parts)
-
-    def _quantized(self, rows: Rows, m: Any, width: int) -> list[Tensor]:
-        layout = self._layout(rows, width)
+    def _quantized(self, m: Any, width: int) -> list[Tensor]:
+        layout = ActivationLayout(width, self._parts)
         shapes = (layout.codes_shape(m), layout.terms_shape(m))
         return [nn.Tensor.placeholder(shape, "uint32") for shape in shapes]
 
@@ -202,17 +204,16 @@ class GpuKernels:
         product: Product,
         activation: list[Tensor],
         weight: Matrix,
-        residual: list[Tensor] | None = None,
+        added: list[Tensor],
         gain: Tensor | None = None,
     ) -> Any:
-        fmt = product.fmt
         out: list[Tensor] = []
         if product.kept:
             out.append(nn.Tensor.placeholder((m, padded(product.outputs)), "float32"))
         if product.parts:
-            out += self._quantized(rows, m, product.outputs)
+            out += self._quantized(m, product.outputs)
         gains = [gain] if product.gained else []
-        args = [*activation, *weight.tensors(), *(residual or []), *gains]
+        args = [*activation, *weight.tensors(), *added, *gains]
         profile = self.profile
 
         def make() -> Any:
@@ -224,9 +225,8 @@ class GpuKernels:
                 rows_in_lanes=profile.rows_in_lanes,
             )
 
-        tags = f"{'normed_' if product.eps is not None else ''}{product.epilogue}"
-        name = f"{tags}{'_prepared' if product.parts else ''}_{fmt.tag}_{fmt.rows}x{fmt.columns}"
-        found = self._call(rows, name, make, args, out if len(out) > 1 else out[0])
+        outs = out if len(out) > 1 else out[0]
+        found = self._call(rows, operation_name(product), make, args, outs)
         if not product.parts:
             return found
         x = found[0] if product.kept else None
@@ -242,8 +242,8 @@ class GpuKernels:
         out = nn.Tensor.placeholder((m, padded(width)), "float32")
         halved = on_matrix_units(self.profile, rows)
         if rows.count is not None:
-            layout = self._layout(rows, width) if self._parts and not halved else None
-            outs = [out] if layout is None else self._quantized(rows, m, width)
+            layout = ActivationLayout(width, self._parts) if self._parts and not halved else None
+            outs = [out] if layout is None else self._quantized(m, width)
             found = self._attention.emit(rows, qkv, step, keys, values, layout, outs)
             return found[0] if layout is None else Prepared(found[0], found[1], m, width)
         q = nn.Tensor.placeholder((m, shape.num_heads, shape.head_dim), "float32")
@@ -287,7 +287,7 @@ class GpuKernels:
         if not isinstance(activation, Prepared):
             return activation
         kept, threads = activation.x is not None, row_threads(self.profile, width)
-        subgroup, layout = self.profile.subgroup, self._layout(rows, width)
+        subgroup, layout = self.profile.subgroup, ActivationLayout(width, self._parts)
 
         def make() -> Any:
             return exposing.expose(rows, layout, threads, subgroup, kept=kept)

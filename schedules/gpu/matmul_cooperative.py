@@ -3,6 +3,7 @@
 
 computes  plain     y[m, n] = sum_k w[n, k] * x[m, k]
           residual  plus residual[m, n]
+          bias      plus bias[n]
           swiglu    silu(gate[m, n]) * up[m, n], the rows n and N / 2 + n of the matrix, as halves
           w rounded to float16, x as cooperative_rows.py says, sums in float32
 shapes    x as CooperativeRows; weights as layout.py; residual, y float32 (M, padded(N))
@@ -60,7 +61,7 @@ def multiply_stages(  # noqa: D103
 
 
 def cooperative_matmul(product: Product, tile: CooperativeTile, width: int, shape: Shape) -> Any:
-    """Return the PrimFunc (x, weights..., [residual], y or halves) for subgroups of `width`."""
+    """Return the PrimFunc (x, weights..., [added], y or halves) for subgroups of `width`."""
     fmt, grid = product.fmt, CooperativeGrid(product, tile, width, shape)
     extent, outputs = row_count(product.rows), padded(product.outputs)
     (_, codes_shape), (_, scale_shape) = fmt.tensors()["codes"], fmt.tensors()["scale"]
@@ -77,7 +78,7 @@ def cooperative_matmul(product: Product, tile: CooperativeTile, width: int, shap
     ):
         T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": width})
         x = T.match_buffer(px, grid.inputs.shape(extent), "uint32")
-        residual = T.match_buffer(presidual, (extent, outputs), "float32")
+        residual = T.match_buffer(presidual, product.added_shape(extent), "float32")
         y = T.match_buffer(py, (extent, outputs), "float32")
         out = T.match_buffer(pout, grid.results.shape(extent), "uint32")
         for block in T.thread_binding((extent + grid.rows - 1) // grid.rows, thread="blockIdx.x"):

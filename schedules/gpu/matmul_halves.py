@@ -3,6 +3,7 @@
 
 computes  plain     y[m, n] = sum_k w[n, k] * x[m, k]
           residual  plus residual[m, n]
+          bias      plus bias[n]
           swiglu    silu(gate[m, n]) * up[m, n], the rows n and N / 2 + n of the matrix, as halves
           w rounded to float16, x as halves.py says, sums in float32
 shapes    x as HalvesLayout; weights as layout.py; residual, y float32 (M, padded(N))
@@ -106,7 +107,7 @@ def multiply_chunks(  # noqa: D103
 
 
 def halves_matmul(product: Product, tile: HalvesTile, *, overlap: bool = False) -> Any:
-    """Return the PrimFunc (x, weights..., [residual], y or halves).
+    """Return the PrimFunc (x, weights..., [added], y or halves).
 
     `overlap` is that of matvec.
     """
@@ -127,7 +128,7 @@ def halves_matmul(product: Product, tile: HalvesTile, *, overlap: bool = False) 
     ):
         T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": 32})
         x = T.match_buffer(px, grid.rows.inputs.shape(extent), "uint32")
-        residual = T.match_buffer(presidual, (extent, outputs), "float32")
+        residual = T.match_buffer(presidual, product.added_shape(extent), "float32")
         y = T.match_buffer(py, (extent, outputs), "float32")
         out = T.match_buffer(pout, grid.rows.results.shape(extent), "uint32")
         for block in T.thread_binding(

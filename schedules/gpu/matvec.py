@@ -3,6 +3,7 @@
 computes  y[m, n] = sum_k w[n, k] * x[m, k], then an epilogue:
           plain     y
           residual  y + r[m, n]
+          bias      y + b[n]
           swiglu    silu(y[m, n]) * y[m, N / 2 + n]
           and perhaps its quantization, for the product that follows
 shapes    weights and activations as in layout.py; y float32 (M, padded(N)), zeros beyond N
@@ -37,7 +38,7 @@ def matvec(
     overlap: bool = False,
     rows_in_lanes: bool = False,
 ) -> Any:
-    """Return the PrimFunc (activations, weights, [residual], [gain], [y], [y_codes, y_terms]).
+    """Return the PrimFunc (activations, weights, [added], [gain], [y], [y_codes, y_terms]).
 
     `rows_in_lanes` gives every lane rows of its own, in float arithmetic on grouped weights.
     With `overlap` it is launched before the kernel before it has ended (overlap.py).

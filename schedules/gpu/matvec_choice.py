@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ferrylm.schedules.gpu.matvec_grid import MatvecTile, Product
 from ferrylm.schedules.gpu.matvec_tuned import TUNED
 from ferrylm.schedules.gpu.profile import GpuProfile
 
 
-def product_name(product: Product) -> str:
-    """Return the name of a product's kernel, without what tells it from its copies."""
-    fmt, rows = product.fmt, product.rows.count
+def operation_name(product: Product) -> str:
+    """Return the name of a product's kernel, whatever the number of rows."""
+    fmt = product.fmt
     normed = "normed_" if product.eps is not None else ""
     prepared = "_prepared" if product.parts else ""
-    suffix = "prefill" if rows is None else f"batch{rows}"
-    return f"{normed}{product.epilogue}{prepared}_{fmt.tag}_{fmt.rows}x{fmt.columns}_{suffix}"
+    return f"{normed}{product.epilogue}{prepared}_{fmt.tag}_{fmt.rows}x{fmt.columns}"
+
+
+def product_name(product: Product) -> str:
+    """Return the name of a product's kernel, without what tells it from its copies."""
+    rows = product.rows.count
+    return f"{operation_name(product)}_{'prefill' if rows is None else f'batch{rows}'}"
 
 
 def tuned_tile(profile: GpuProfile, product: Product) -> MatvecTile | None:
-    """Return the measured tile of a product on a target; None where there is none."""
+    """Return the measured tile of a product on a target; None where there is none.
+
+    A bias changes no tile: what was measured without one holds.
+    """
+    if product.epilogue == "bias":
+        product = replace(product, epilogue="plain")
     return TUNED.get(f"{profile.kind}-{profile.name}", {}).get(product_name(product))

@@ -95,9 +95,14 @@ def store(  # noqa: D103
                     result[0] = sums[r * grid.columns + m]
                     if grid.product.pairs:
                         result[0] = silu(result[0]) * sums[(grid.rows + r) * grid.columns + m]
-                    if grid.product.epilogue == "residual":
+                    if grid.product.adds:
                         result[0] = (
-                            result[0] + residual[first_m + m, grid.output(workgroup, thread, r)]
+                            result[0]
+                            + residual[
+                                grid.product.added_at(
+                                    first_m + m, grid.output(workgroup, thread, r)
+                                )
+                            ]
                         )
                 if grid.product.kept:
                     y[first_m + m, grid.output(workgroup, thread, r)] = result[0]

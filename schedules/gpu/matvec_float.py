@@ -75,7 +75,7 @@ def grouped_float(product: Product, tile: MatvecTile, width: int) -> Any:
     ):
         T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": width})
         x = T.match_buffer(px, (extent, wide), "float32")
-        residual = T.match_buffer(presidual, (extent, outputs), "float32")
+        residual = T.match_buffer(presidual, product.added_shape(extent), "float32")
         y = T.match_buffer(py, (extent, outputs), "float32")
         for block in T.thread_binding(extent // columns, thread="blockIdx.y"):
             for workgroup in T.thread_binding(grid.workgroups, thread="blockIdx.x"):
@@ -135,7 +135,7 @@ def plain_float(product: Product, tile: MatvecTile, width: int) -> Any:
     def func(px: T.handle, weight: T.Buffer(shape, dtype), presidual: T.handle, py: T.handle):
         T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": width})
         x = T.match_buffer(px, (extent, wide), "float32")
-        residual = T.match_buffer(presidual, (extent, outputs), "float32")
+        residual = T.match_buffer(presidual, product.added_shape(extent), "float32")
         y = T.match_buffer(py, (extent, outputs), "float32")
         for block in T.thread_binding(extent // columns, thread="blockIdx.y"):
             for workgroup in T.thread_binding(grid.workgroups, thread="blockIdx.x"):

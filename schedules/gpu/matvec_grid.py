@@ -10,7 +10,7 @@ from tvm.script import tirx as T
 from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu.layout import GROUP, ActivationLayout, WeightFormat, groups, padded
 
-EPILOGUES = ("plain", "residual", "swiglu")
+EPILOGUES = ("plain", "residual", "bias", "swiglu")
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,22 @@ class Product:
         return self.fmt.rows // 2 if self.pairs else self.fmt.rows
 
     @property
+    def adds(self) -> bool:
+        """Whether something is added to the result: a residual, or a bias to all rows alike."""
+        return self.epilogue in ("residual", "bias")
+
+    def added_shape(self, m: Any) -> tuple[Any, ...]:
+        """Return the shape of what is added to m rows."""
+        return (self.outputs,) if self.epilogue == "bias" else (m, padded(self.outputs))
+
+    def added_at(self, m: Any, n: Any) -> tuple[Any, ...]:
+        """Return where that of row m and output n lies; of what pads a row, anywhere."""
+        if self.epilogue != "bias":
+            return (m, n)
+        whole = padded(self.outputs) == self.outputs
+        return (n if whole else T.min(n, self.outputs - 1),)
+
+    @property
     def kept(self) -> bool:
         """Whether the result is stored as float32."""
         return self.parts == 0 or self.gained
@@ -63,7 +79,7 @@ class Product:
         found = []
         if self.fmt.grouped and not self.fmt.minimum:
             found.append("minimum")
-        if self.epilogue != "residual":
+        if not self.adds:
             found.append("residual")
         if not self.gained:
             found.append("gain")

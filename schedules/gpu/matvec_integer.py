@@ -171,7 +171,7 @@ def integer_matvec(product: Product, tile: MatvecTile, width: int, *, overlap: b
         T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": width})
         x_codes = T.match_buffer(px_codes, product.inputs.codes_shape(extent), "uint32")
         x_terms = T.match_buffer(px_terms, product.inputs.terms_shape(extent), "uint32")
-        residual = T.match_buffer(presidual, (extent, outputs), "float32")
+        residual = T.match_buffer(presidual, product.added_shape(extent), "float32")
         y = T.match_buffer(py, (extent, outputs), "float32")
         y_codes = T.match_buffer(py_codes, product.results.codes_shape(extent), "uint32")
         y_terms = T.match_buffer(py_terms, product.results.terms_shape(extent), "uint32")

@@ -81,9 +81,14 @@ def store_rows(sums, residual, y, first_m, workgroup, thread, grid):  # noqa: D1
                     result[0] = sums[r * grid.columns + m]
                     if grid.product.pairs:
                         result[0] = silu(result[0]) * sums[(grid.rows + r) * grid.columns + m]
-                    if grid.product.epilogue == "residual":
+                    if grid.product.adds:
                         result[0] = (
-                            result[0] + residual[first_m + m, grid.output(workgroup, thread, r)]
+                            result[0]
+                            + residual[
+                                grid.product.added_at(
+                                    first_m + m, grid.output(workgroup, thread, r)
+                                )
+                            ]
                         )
                 y[first_m + m, grid.output(workgroup, thread, r)] = result[0]
 
@@ -107,7 +112,7 @@ def lane_matvec(product: Product, tile: MatvecTile, width: int) -> Any:
     ):
         T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": width})
         x = T.match_buffer(px, (extent, wide), "float32")
-        residual = T.match_buffer(presidual, (extent, outputs), "float32")
+        residual = T.match_buffer(presidual, product.added_shape(extent), "float32")
         y = T.match_buffer(py, (extent, outputs), "float32")
         for block in T.thread_binding(extent // columns, thread="blockIdx.y"):
             for workgroup in T.thread_binding(grid.workgroups, thread="blockIdx.x"):

@@ -118,7 +118,7 @@ def add_team(sums, shared, thread, grid):  # noqa: D103
 
 
 def stream_halves(product: Product, tile: HalvesStreamTile, *, overlap: bool = False) -> Any:
-    """Return the PrimFunc (x, weights..., [residual], y or halves).
+    """Return the PrimFunc (x, weights..., [added], y or halves).
 
     Rows that fill up the last tile are whatever memory holds, and so are their results. `overlap`
     is that of matvec.
@@ -133,7 +133,7 @@ def stream_halves(product: Product, tile: HalvesStreamTile, *, overlap: bool = F
         codes: T.Buffer(codes_shape, "uint32"),
         scale: T.Buffer(scale_shape, "float16"),
         minimum: T.Buffer(scale_shape, "float16"),
-        residual: T.Buffer((rows, outputs), "float32"),
+        residual: T.Buffer(product.added_shape(rows), "float32"),
         y: T.Buffer((rows, outputs), "float32"),
         out: T.Buffer(grid.rows.results.shape(rows), "uint32"),
     ):

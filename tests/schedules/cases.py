@@ -83,6 +83,10 @@ MATMULS = (
         for epilogue in EPILOGUES
     ),
     MatmulCase(64, 64, "q4", True, "int16"),  # nothing ugly about it
+    MatmulCase(72, 100, "q4", False, "int8", "bias"),
+    MatmulCase(72, 100, "q4", True, "int16", "bias"),
+    MatmulCase(64, 96, "q8", False, "f32", "bias"),
+    MatmulCase(72, 100, "f16", False, "f32", "bias"),
     MatmulCase(128, 2048, "q8", False, "int16"),  # sums of many groups
 )
 

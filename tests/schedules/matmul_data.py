@@ -59,6 +59,11 @@ class MatmulData:
         return generator.standard_normal((self.count, padded(self.case.rows)), np.float32)
 
     @property
+    def bias(self) -> Array:
+        """Return what the epilogue `bias` adds to every row."""
+        return self.residual[0, : self.case.rows].copy()
+
+    @property
     def width(self) -> int:
         """Return the columns of the kernel's output."""
         fmt = self.case.format
@@ -72,7 +77,8 @@ class MatmulData:
     def arguments(self, rows: Rows, first: int, count: int) -> list[Any]:
         """Return the inputs of a kernel that works on rows first ... first + count."""
         part = slice(first, first + count)
-        extra = [self.residual[part]] if self.case.epilogue == "residual" else []
+        added = {"residual": [self.residual[part]], "bias": [self.bias]}
+        extra = added.get(self.case.epilogue, [])
         activations = [array[part] for array in self.activations]
         tiles = [count // rows.tile] if rows.count is None else []
         return [*tiles, *activations, *self.packed.values(), *extra]
@@ -89,6 +95,8 @@ class MatmulData:
         product = reference.matmul(x, self.canonical, case.columns)
         if case.epilogue == "residual":
             return product + self.residual[:, : case.rows]
+        if case.epilogue == "bias":
+            return product + self.bias
         if case.epilogue == "swiglu":
             return reference.swiglu(*np.split(product, 2, axis=1))
         return product

@@ -85,6 +85,11 @@ class Inputs:
         self.residual = data.random_rows(m, outputs, 2)
         self.gain = np.random.default_rng(3).standard_normal(outputs).astype(np.float32)
 
+    @property
+    def bias(self) -> np.ndarray:
+        """Return what the epilogue `bias` adds to every row."""
+        return self.residual[0, : self.outputs].copy()
+
     def arguments(self, part: slice) -> list[Any]:
         """Return what the kernel reads."""
         found = [array[part] for array in self.activations] + data.weights(self.canonical)
@@ -92,6 +97,8 @@ class Inputs:
             found.append(self.residual[part])
             if self.case.prepared:
                 found.append(self.gain)
+        if self.case.epilogue == "bias":
+            found.append(self.bias)
         return found
 
     def results(self, m: int) -> list[tuple[tuple[int, ...], str]]:
@@ -112,6 +119,8 @@ class Inputs:
             product = product / np.sqrt(squares / self.case.columns + EPS)
         if self.case.epilogue == "residual":
             return product + self.residual[:, : self.outputs]
+        if self.case.epilogue == "bias":
+            return product + self.bias
         if self.case.epilogue == "swiglu":
             return reference.swiglu(*np.split(product, 2, axis=1))
         return product

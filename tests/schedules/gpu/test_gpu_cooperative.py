@@ -17,7 +17,7 @@ from ferrylm.schedules.gpu.matvec_grid import Product
 from ferrylm.schedules.gpu.profile import GpuProfile
 from tests.schedules.gpu import gpu_data as data
 from tests.schedules.gpu.cooperative_runner import SHAPE, as_rows, as_words, build
-from tests.schedules.gpu.test_gpu_halves import EPS, FORMATS, SHAPES, expected_of
+from tests.schedules.gpu.test_gpu_halves import EPS, FORMATS, SHAPES, added, expected_of
 from tests.schedules.gpu.vulkan_runner import run
 from tests.schedules.packed_weights import canonical_weights
 
@@ -42,7 +42,7 @@ def check(built: Any, fmt: WeightFormat, epilogue: str, m: int) -> None:
     outputs = fmt.rows // 2 if epilogue == "swiglu" else fmt.rows
     residual = data.random_rows(m, outputs, 2)
     inputs = [as_words(x), *data.weights(canonical)]
-    inputs += [residual] if epilogue == "residual" else []
+    inputs += added(epilogue, residual, outputs)
     shape, dtype = (m, padded(outputs)), "float32"
     if epilogue == "swiglu":
         shape, dtype = CooperativeRows(outputs).shape(m), "uint32"

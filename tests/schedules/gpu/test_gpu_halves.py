@@ -31,7 +31,7 @@ from tests.schedules.packed_weights import canonical_weights
 Array = np.ndarray
 EPS = 1e-5
 FORMATS = (("q4", False), ("q4", True), ("q8", False))
-SHAPES = {"plain": (101, 100), "residual": (72, 720), "swiglu": (280, 160)}
+SHAPES = {"plain": (101, 100), "residual": (72, 720), "bias": (101, 96), "swiglu": (280, 160)}
 # Activations and weights are off by up to 2^-11 of themselves each, either way: errors of a sum are
 # 3e-4 of the root of its squares. Seven times that does not happen by chance.
 OFF = 2e-3
@@ -78,12 +78,19 @@ def expected_of(
     product, allowed = x @ weights.T, OFF * np.sqrt(x**2 @ (weights**2).T)
     if epilogue == "residual":
         return product + residual[:, : product.shape[1]], allowed
+    if epilogue == "bias":
+        return product + residual[0, : product.shape[1]], allowed
     if epilogue == "plain":
         return product, allowed
     (gate, up), (gate_off, up_off) = np.split(product, 2, axis=1), np.split(allowed, 2, axis=1)
     # The slope of silu is at most 1.1; the result is rounded, too.
     found = reference.swiglu(gate, up)
     return found, 1.1 * gate_off * np.abs(up) + np.abs(gate) * up_off + OFF * np.abs(found) + 1e-6
+
+
+def added(epilogue: str, residual: Array, outputs: int) -> list[Array]:
+    """Return what a product takes to add: the residual, or its first row as a bias."""
+    return {"residual": [residual], "bias": [residual[0, :outputs].copy()]}.get(epilogue, [])
 
 
 def check(built: Any, fmt: WeightFormat, epilogue: str, m: int) -> None:
@@ -94,7 +101,7 @@ def check(built: Any, fmt: WeightFormat, epilogue: str, m: int) -> None:
     outputs = fmt.rows // 2 if epilogue == "swiglu" else fmt.rows
     residual = data.random_rows(m, outputs, 2)
     inputs = [as_halves(x), *data.weights(canonical)]
-    inputs += [residual] if epilogue == "residual" else []
+    inputs += added(epilogue, residual, outputs)
     shape: tuple[int, ...] = (m, padded(outputs))
     dtype = "float32"
     if epilogue == "swiglu":

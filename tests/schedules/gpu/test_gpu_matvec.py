@@ -40,7 +40,12 @@ CASES += [
         prepared=True,
         tile=MatvecTile(16, 4, lanes=4),
     ),
+    Case(101, 100, "q4", False, "int16", "bias", normed=True),
+    Case(96, 1024, "q8", False, "int8", "bias", tile=MatvecTile(4, 4, 2)),
+    Case(101, 100, "q4", True, "f32", "bias"),
+    Case(101, 100, "f16", False, "f32", "bias"),
     Case(101, 100, "q4", True, "f32", "plain", lanes=True),
+    Case(101, 100, "q8", False, "f32", "bias", lanes=True),
     Case(72, 108, "q4", False, "f32", "residual", lanes=True),
     Case(136, 100, "q8", False, "f32", "swiglu", lanes=True),
     Case(
@@ -56,6 +61,8 @@ CUDA_CASES = [
     Case(*UGLY["residual"], "q4", True, "int16", "residual", prepared=True),
     Case(*UGLY["swiglu"], "q8", False, "int16", "swiglu", normed=True, prepared=True),
     Case(*UGLY["residual"], "q4", False, "int8", "residual"),
+    Case(101, 100, "q4", True, "int16", "bias", normed=True),
+    Case(101, 100, "f32", False, "f32", "bias"),
     Case(*UGLY["plain"], "q4", True, "f32", "plain"),
     Case(*UGLY["swiglu"], "f16", False, "f32", "swiglu"),
     Case(72, 9000, "q4", False, "int16", "residual"),  # several subgroups share a row
