@@ -98,6 +98,10 @@ class TracedModel:
     checks: tuple[CheckFunction, ...]
     plan: ModelPlan
 
+    def add_function(self, function: Any) -> None:
+        """Add a kernel that no step calls, under its global symbol."""
+        self.module[function.attrs["global_symbol"]] = function
+
     def lower(self, target: Any, tir_pipeline: str) -> Any:
         """Return the executable, compiled for a TVM target."""
         tiles = self.kernels.prefill_chunk // self.kernels.row_tile

@@ -20,6 +20,7 @@ from ferrylm.compile.rocm.build_hook import ahead_of_time
 from ferrylm.compile.rocm.code_object import rocm_target
 from ferrylm.runtime.manifest import Requirements, RocmNeeds
 from ferrylm.schedules.gpu.kernels import GpuKernels
+from ferrylm.schedules.gpu.memory_read import memory_read
 from ferrylm.schedules.gpu.profile import GpuProfile
 
 WAVES = {"wave32": 32, "wave64": 64}  # RDNA; GCN and CDNA
@@ -62,6 +63,7 @@ def build_rocm_library(plan: ModelPlan, tier: str, chips: tuple[Architecture, ..
     arithmetic = profile.arithmetic(plan.arithmetic)
     plan = replace(plan, kv_dtype=_KV_DTYPE, arithmetic=arithmetic)
     traced = trace_model(plan, GpuKernels(profile, arithmetic, plan.attention_shape))
+    traced.add_function(memory_read())
     target = tvm.target.Target(rocm_target(chips[0]), host=tvm.target.Target(_HOST))
     with ahead_of_time(chips) as built:
         executable = traced.lower(target, PIPELINE)

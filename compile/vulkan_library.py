@@ -23,6 +23,7 @@ from ferrylm.errors import CompileError
 from ferrylm.runtime.manifest import Requirements, VulkanNeeds
 from ferrylm.runtime.strict_json import loads
 from ferrylm.schedules.gpu.kernels import GpuKernels
+from ferrylm.schedules.gpu.memory_read import memory_read
 
 HOST_MACHINE = "x86_64"
 _HOST = {"kind": "llvm", "mtriple": "x86_64-unknown-linux-gnu", "mcpu": "x86-64"}
@@ -56,6 +57,7 @@ def build_vulkan_library(plan: ModelPlan, tier: VulkanTier) -> BuiltLibrary:
     arithmetic = tier.profile.arithmetic(plan.arithmetic)
     plan = replace(plan, kv_dtype=_KV_DTYPE, arithmetic=arithmetic)
     traced = trace_model(plan, GpuKernels(tier.profile, arithmetic, plan.attention_shape))
+    traced.add_function(memory_read())
     target = tvm.target.Target(tier.tvm_target(), host=tvm.target.Target(_HOST))
     with typed_errors():
         executable = traced.lower(target, PIPELINE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from ferrylm.runtime.backends import probe_kind
 from ferrylm.runtime.device_bandwidth import DeviceBandwidth
 from ferrylm.runtime.engine import open_engine
 from ferrylm.runtime.kernel_times import _Call, _device_sample
+from ferrylm.runtime.memory_read import LOAD_WORDS, LOADS, THREADS, memory_shape, read_gb_s
 from ferrylm.runtime.observed_engine import ObservedEngine, open_observed_engine
 from tests.engine.built_artifacts import Build
 
@@ -105,6 +107,19 @@ def test_a_gpu_tells_the_times_of_a_step_that_is_otherwise_replayed(build: Build
     assert names.count("rope_attention_batch1") == manifest.model.num_layers
     assert sum("_q4" in name for name in names) >= 4 * manifest.model.num_layers + 1
     assert all(launch.milliseconds > 0 for launch in times.launches)
+
+
+def test_a_library_for_a_gpu_brings_along_what_measures_its_bandwidth(build: Build) -> None:
+    needs_vulkan()
+    with observed(build("vulkan nibbles"), "vulkan") as found:
+        backend, reader = found.engine.backend, found.engine.memory_reader
+        memory = backend.upload(np.full(memory_shape(2, 3), 7, np.uint32))
+        sums = backend.upload(np.zeros((3, THREADS), np.uint32))
+        reader(memory, 2, sums)
+        np.testing.assert_array_equal(backend.download(sums), 2 * 2 * LOADS * LOAD_WORDS * 7)
+        assert read_gb_s(backend, reader, 64 << 20, time.perf_counter) > 0
+    with observed(build("int16")) as found:
+        assert found.engine.memory_reader is None
 
 
 def test_a_batch_without_a_decode_function_is_refused(build: Build) -> None:

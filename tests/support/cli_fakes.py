@@ -133,6 +133,7 @@ class FakeEngine:
     calls: list[tuple[str, int]] = field(default_factory=list)
     sequences: list[FakeSequence] = field(default_factory=list)
     closed: bool = False
+    memory_reader: Any = None
 
     def open_sequence(self) -> FakeSequence:
         self.sequences.append(FakeSequence())

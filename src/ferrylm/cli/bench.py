@@ -262,7 +262,7 @@ def _bandwidth(engine: Engine, output: Output) -> tuple[float | None, str]:
     try:
         if engine.library.kind == "cpu":
             return measure_read_bandwidth(engine.threads).gb_s, ""
-        found = measure_device_bandwidth(engine.backend, engine.threads)
+        found = measure_device_bandwidth(engine.backend, engine.threads, engine.memory_reader)
         return found.gb_s, found.method
     except MemoryLimitError as error:
         output.note(f"read bandwidth not measured: {error}")

@@ -6,13 +6,14 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from ferrylm.errors import MemoryLimitError
 from ferrylm.runtime.backends.base import Backend
 from ferrylm.runtime.bandwidth import measure_read_bandwidth
+from ferrylm.runtime.memory_read import read_gb_s
 
 if TYPE_CHECKING:
     from ferrylm.runtime.cuda_backend import CudaBackend
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _MIB = 1 << 20
 _COPY_BYTES = 256 * _MIB  # more than any device's cache
 _READ_BYTES, _LEAST_READ_BYTES = 4096 * _MIB, 512 * _MIB
+# Below the 1 GiB that every Vulkan device can allocate at once (maxMemoryAllocationSize).
+_TENSOR_BYTES, _LEAST_TENSOR_BYTES = 960 * _MIB, 256 * _MIB
 _ROUNDS, _ROUND_SECONDS = 5, 0.05
 _MOST_COPIES = 1000
 
@@ -37,19 +40,28 @@ class DeviceBandwidth:
 
 
 def measure_device_bandwidth(
-    backend: Backend, threads: int, *, clock: Callable[[], float] = time.perf_counter
+    backend: Backend,
+    threads: int,
+    reader: Any = None,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> DeviceBandwidth:
     """Read main memory with so many threads, or a GPU's memory.
 
-    On an NVIDIA GPU a kernel reads 4 GiB, or half of what is free; on other GPUs 256 MiB are
-    copied, which is somewhat slower than reading, so a share of this rate may exceed 100 %.
-    Raises MemoryLimitError where that does not fit.
+    Through CUDA a kernel of ours reads 4 GiB, or half of what is free. On other GPUs `reader`,
+    which the library brings along (memory_read.py), reads up to 960 MiB. Without it 256 MiB are
+    copied, which is slower than reading and on some drivers much slower (NVIDIA's Vulkan), so that
+    a share of this rate may exceed 100 %. Raises MemoryLimitError where that does not fit.
     """
     if backend.kind == "cpu":
         return DeviceBandwidth(measure_read_bandwidth(threads).gb_s, READ)
     if backend.kind == "cuda":
         return _read(cast("CudaBackend", backend))
     report = backend.report()
+    if reader is not None and report is not None:
+        _check(backend, report.free_bytes, 2 * _LEAST_TENSOR_BYTES)
+        size_bytes = min(_TENSOR_BYTES, report.free_bytes // 2)
+        return DeviceBandwidth(read_gb_s(backend, reader, size_bytes, clock), KERNEL_READ)
     if report is not None:
         _check(backend, report.free_bytes, 3 * _COPY_BYTES)
     with backend.calling():
@@ -58,11 +70,12 @@ def measure_device_bandwidth(
 
 
 def _read(backend: CudaBackend) -> DeviceBandwidth:
-    from ferrylm.runtime.cuda_read import read_gb_s
+    from ferrylm.runtime import cuda_read
 
     free_bytes = backend.free_bytes()
     _check(backend, free_bytes, 2 * _LEAST_READ_BYTES)
-    return DeviceBandwidth(read_gb_s(backend, min(_READ_BYTES, free_bytes // 2)), KERNEL_READ)
+    size_bytes = min(_READ_BYTES, free_bytes // 2)
+    return DeviceBandwidth(cuda_read.read_gb_s(backend, size_bytes), KERNEL_READ)
 
 
 def _copy_seconds(backend: Backend, clock: Callable[[], float]) -> float:

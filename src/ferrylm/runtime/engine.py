@@ -113,6 +113,11 @@ class Engine:
         return self._ahead is not None
 
     @property
+    def memory_reader(self) -> Any:
+        """Return what `measure_device_bandwidth` reads with, if the library has it."""
+        return self._executable.memory_reader()
+
+    @property
     def ahead_statistics(self) -> AheadStatistics | None:
         """Return how host and device got on while the device drew; None where it does not."""
         return None if self._ahead is None else self._ahead.statistics

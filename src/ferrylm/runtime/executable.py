@@ -8,6 +8,7 @@ from ferrylm.errors import LibraryMismatchError
 from ferrylm.runtime.artifact import Artifact
 from ferrylm.runtime.backends.base import Backend
 from ferrylm.runtime.manifest import Library
+from ferrylm.runtime.memory_read import FUNCTION
 
 
 class Executable:
@@ -41,6 +42,13 @@ class Executable:
             return self._module.get_function(name, query_imports=True)
         except AttributeError as error:
             raise self.mismatch(f"no function {name}", "what the manifest names") from error
+
+    def memory_reader(self) -> Any:
+        """Return the kernel that measures bandwidth; None in a library that has none."""
+        try:
+            return self._module.get_function(FUNCTION, query_imports=True)
+        except AttributeError:
+            return None
 
     def mismatch(self, found: str, wanted: str) -> LibraryMismatchError:
         """Return the error of a library that is not what the manifest says."""

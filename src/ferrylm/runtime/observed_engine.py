@@ -42,7 +42,7 @@ def open_observed_engine(
     max_sequences: int,
     progress: ProgressCallback = ignore_progress,
 ) -> ObservedEngine:
-    """Measure the device's bandwidth and load the model.
+    """Load the model and measure the device's bandwidth.
 
     Raises what `open_engine` raises, and UsageError for a batch that has no decode function.
     """
@@ -66,12 +66,12 @@ def open_observed_engine(
     )
     artifact.verify_before_use()
     backend = ObservedBackend(open_backend(selection.device, plan.threads))
+    engine = Engine(artifact, plan, backend.as_backend(), progress)
     bandwidth, problem = None, None
     try:
-        bandwidth = measure_device_bandwidth(backend.below, plan.threads)
+        bandwidth = measure_device_bandwidth(backend.below, plan.threads, engine.memory_reader)
     except MemoryLimitError as error:
         problem = str(error)
-    engine = Engine(artifact, plan, backend.as_backend(), progress)
     model = artifact.manifest.model
     tables = Tables.of(model, plan.library, plan.pages, plan.page_size, plan.context)
     parameters = {Argument(p.dtype, tuple(p.shape)) for p in plan.library.parameters}
