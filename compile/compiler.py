@@ -22,6 +22,7 @@ from ferrylm.compile.weights import CanonicalWeights, canonical, encoded
 from ferrylm.errors import UnsupportedModelError, UsageError
 from ferrylm.relax_models import FAMILIES
 from ferrylm.relax_models.config import model_config
+from ferrylm.relax_models.decoder import canonical_weights
 from ferrylm.runtime.manifest import (
     FileEntry,
     Library,
@@ -65,9 +66,8 @@ def compile_model(
     with source, ArtifactWriter(options.output) as writer:
         _check_source(source, options)
         config = model_config(source.config, options.context_length)
-        family = FAMILIES[config.family]
         head = options.head(tied_embedding=config.tied_embedding)
-        weights = canonical(family.canonical_weights(config), source, options.quantization, head)
+        weights = canonical(canonical_weights(config), source, options.quantization, head)
         encoder = _encoder(source.tokenizer)
         tokenizer = _tokenizer(source.tokenizer, encoder, writer)
         with stages.measure("libraries"):

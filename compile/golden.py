@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ferrylm.compile.golden_cases import case_name, kernel_case, kernel_check
-from ferrylm.compile.golden_functions import CheckFunction, Operation
+from ferrylm.compile.golden_functions import CheckFunction
+from ferrylm.compile.golden_recording import Operation
 from ferrylm.compile.golden_trace import MAX_PARAMETERS, PROMPT, greedy_trace
 from ferrylm.runtime.golden_format import (
     FORMAT_NAME,

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ferrylm.compile.golden_draw_reference import drawn_tokens
-from ferrylm.compile.golden_functions import CheckFunction, Operation
+from ferrylm.compile.golden_functions import CheckFunction
+from ferrylm.compile.golden_recording import Operation
 from ferrylm.compile.golden_reference import attend, decode, norm_factors, product, rotate, silu
 from ferrylm.runtime import golden_inputs as inputs
 from ferrylm.runtime.golden_draws import DRAW_ROWS
@@ -113,6 +114,8 @@ def _matmul(name: str, operation: Operation, matrix: GoldenMatrix, arithmetic: s
         y = silu(y[:, : inputs.PROTOTYPES]) * y[:, inputs.PROTOTYPES :]
     elif operation.epilogue == "residual":
         y = y + inputs.plain(name + " residual", y.shape)
+    elif operation.epilogue == "bias":
+        y = y + inputs.plain(name + " bias", (inputs.PROTOTYPES,))
     return Expected(TOLERANCE[arithmetic], golden_array(y))
 
 

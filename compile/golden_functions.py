@@ -15,28 +15,17 @@ import tvm
 from tvm import relax
 from tvm.relax.frontend import nn
 
+from ferrylm.compile.golden_recording import Operation, RecordingKernels
 from ferrylm.errors import CompileError
 from ferrylm.relax_models.step import DrawState, Step, draw_tensors
 from ferrylm.runtime.golden_draws import DRAW_ROWS
-from ferrylm.runtime.golden_format import GoldenMatrix, PackedTensor
+from ferrylm.runtime.golden_format import PackedTensor
 from ferrylm.runtime.kv_layout import key_shape, value_shape
 from ferrylm.runtime.manifest import ModelConfig
 
 Tensor = Any
 
 _STEPS = ("prefill", "score", "decode_", "generate_")
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One operation as the model asks for it; `batch` is None in prefill."""
-
-    kind: str  # embed, norm_linear, linear, rope_attention, select_row, draw
-    batch: int | None
-    matrix: GoldenMatrix | None = None
-    epilogue: str = ""
-    eps: float = 0.0
-    width: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,78 +42,6 @@ class CheckFunction:
     input_width: int
     residual_width: int
     parameters: tuple[PackedTensor, ...]
-
-
-class RecordingKernels:
-    """Kernels of a target that remember which operations a model asked for."""
-
-    def __init__(self, kernels: Any) -> None:
-        self.operations: dict[Operation, tuple[int, int]] = {}  # -> widths of input, residual
-        self.recorded = kernels
-        self._matrices: dict[int, tuple[Any, GoldenMatrix]] = {}  # the first keeps the id taken
-        self._storages: dict[GoldenMatrix, Any] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.recorded, name)
-
-    def matrix(self, storage: Any, *, pairs: bool = False) -> Any:
-        """Return the parameters of a matrix, and remember how it is stored."""
-        found = self.recorded.matrix(storage, pairs=pairs)
-        golden = GoldenMatrix(
-            storage.rows, storage.columns, storage.storage, storage.minimum, pairs
-        )
-        self._matrices[id(found)] = (found, golden)
-        self._storages[golden] = storage
-        return found
-
-    def matrix_like(self, golden: GoldenMatrix) -> Any:
-        """Return new parameters of a matrix that looks like one of the model's."""
-        return self.recorded.matrix(self._storages[golden], pairs=golden.pairs)
-
-    def embed(self, rows: Any, tokens: Tensor, table: Any) -> Tensor:
-        """Look up the rows of tokens."""
-        self._note(Operation("embed", rows.count, self._golden_matrix(table)))
-        return self.recorded.embed(rows, tokens, table)
-
-    def norm_linear(
-        self, rows: Any, x: Tensor, gain: Tensor, weight: Any, eps: float, epilogue: str
-    ) -> Tensor:
-        """Apply norm, matrix and epilogue."""
-        operation = Operation("norm_linear", rows.count, self._golden_matrix(weight), epilogue, eps)
-        self._note(operation, x)
-        return self.recorded.norm_linear(rows, x, gain, weight, eps, epilogue)
-
-    def linear(
-        self, rows: Any, x: Tensor, weight: Any, residual: Tensor, next_gain: Any = None
-    ) -> Tensor:
-        """Apply the matrix and add the residual."""
-        operation = Operation("linear", rows.count, self._golden_matrix(weight), "residual")
-        self._note(operation, x, residual)
-        return self.recorded.linear(rows, x, weight, residual, next_gain)
-
-    def rope_attention(
-        self, rows: Any, qkv: Tensor, step: Any, keys: Tensor, values: Tensor
-    ) -> Tensor:
-        """Rotate, append to the pages, attend."""
-        self._note(Operation("rope_attention", rows.count), qkv)
-        return self.recorded.rope_attention(rows, qkv, step, keys, values)
-
-    def select_row(self, rows: Any, x: Tensor, row: Tensor, width: int) -> Tensor:
-        """Return one row."""
-        self._note(Operation("select_row", rows.count, width=width), x)
-        return self.recorded.select_row(rows, x, row, width)
-
-    def draw(self, vocabulary: int, logits: Tensor, step: Any, state: Any) -> Tensor:
-        """Draw tokens, with kernels that are the same for all batches."""
-        self._note(Operation("draw", DRAW_ROWS, width=vocabulary), logits)
-        return self.recorded.draw(vocabulary, logits, step, state)
-
-    def _note(self, operation: Operation, *activations: Tensor) -> None:
-        widths = [int(tensor.shape[1]) for tensor in activations] + [0, 0]
-        self.operations.setdefault(operation, (widths[0], widths[1]))
-
-    def _golden_matrix(self, matrix: Any) -> GoldenMatrix:
-        return self._matrices[id(matrix)][1]
 
 
 def add_check_functions(
@@ -195,7 +112,10 @@ def _emit(
         if operation.kind == "embed":
             return target.embed(rows, tokens, matrix)
         if operation.kind == "norm_linear":
-            found = target.norm_linear(rows, *arguments, matrix, operation.eps, operation.epilogue)
+            x, gain, *bias = arguments
+            found = target.norm_linear(
+                rows, x, gain, matrix, operation.eps, operation.epilogue, *bias
+            )
             outputs = matrix.fmt.rows // (2 if operation.epilogue == "swiglu" else 1)
             return target.expose(rows, found, outputs)
         if operation.kind == "linear":
@@ -258,7 +178,10 @@ def _arguments(
     x = inputs.add("x", (count, widths[0]), "float32")
     if operation.kind == "norm_linear":
         assert operation.matrix is not None, "a norm_linear is recorded with its matrix"
-        return [x, inputs.add("gain", (operation.matrix.columns,), "float32")]
+        gain = inputs.add("gain", (operation.matrix.columns,), "float32")
+        if operation.epilogue == "bias":
+            return [x, gain, inputs.add("bias", (operation.matrix.rows,), "float32")]
+        return [x, gain]
     if operation.kind == "linear":
         return [x, inputs.add("residual", (count, widths[1]), "float32")]
     if operation.kind == "select_row":

@@ -112,6 +112,8 @@ class _Llama:
     def _layer(self, x: Floats, layer: int) -> tuple[Floats, Floats, Floats]:
         config, name = self.config, f"layers.{layer}."
         qkv = self._norm(x, name + "attention_norm") @ self.weights(name + "qkv").T
+        if config.qkv_bias:
+            qkv = qkv + self.weights(name + "qkv_bias")
         heads = qkv.reshape(len(x), -1, config.head_dim)
         kv = config.num_heads + config.num_kv_heads
         turned = self._rotate(heads[:, :kv])

@@ -14,10 +14,11 @@ from typing import Any, Protocol
 
 from tvm import relax
 
-from ferrylm.compile.golden_functions import CheckFunction, RecordingKernels, add_check_functions
+from ferrylm.compile.golden_functions import CheckFunction, add_check_functions
+from ferrylm.compile.golden_recording import RecordingKernels
 from ferrylm.compile.link import link_shared
 from ferrylm.compile.relax_pipeline import lower_relax
-from ferrylm.relax_models.llama import Llama
+from ferrylm.relax_models.decoder import Decoder
 from ferrylm.relax_models.step import export_step_functions
 from ferrylm.runtime.manifest import FileEntry, Library, ModelConfig, Parameter, Requirements
 from ferrylm.schedules.cpu.attention import AttentionShape
@@ -143,7 +144,7 @@ def trace_model(plan: ModelPlan, kernels: Any) -> TracedModel:
     Raises CompileError for a kernel of a step that no check calls.
     """
     recording = RecordingKernels(kernels)
-    model = Llama(plan.config, recording, plan.storage)
+    model = Decoder(plan.config, recording, plan.storage)
     module, named = export_step_functions(model, recording, plan.config, plan.decode_batches)
     parameters = _parameters(model, named)
     module, checks = add_check_functions(module, recording, plan.config)

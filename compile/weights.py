@@ -76,7 +76,7 @@ def encoded(
         progress(Progress("weights", done, total, "tensors"))
         parts = [_tensor(source, part) for part in weight.parts]
         if weight.columns is None:
-            yield weight.name, encode_vector(parts[0])
+            yield weight.name, np.concatenate([encode_vector(part) for part in parts])
             continue
         for suffix, array in encode(parts, weights.schemes[weight.name]).items():
             yield f"{weight.name}.{suffix}", array

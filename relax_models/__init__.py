@@ -1,10 +1,18 @@
-"""Model definitions; a file per family, named as Hugging Face's model_type."""
+"""Model definitions: the decoder that families share, and a file for what each of them adds."""
 
 from __future__ import annotations
 
-from types import ModuleType
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from ferrylm.relax_models import llama
+from ferrylm.relax_models import llama, qwen2
+from ferrylm.runtime.manifest import ModelConfig
 
-# Mistral without a sliding window is Llama.
-FAMILIES: dict[str, ModuleType] = {"llama": llama, "mistral": llama}
+Adapt = Callable[[ModelConfig, Mapping[str, Any]], ModelConfig]
+
+# Hugging Face's model_type -> what adds the family's own to the shape that all models have.
+FAMILIES: dict[str, Adapt] = {
+    "llama": llama.adapt,
+    "mistral": llama.adapt,
+    "qwen2": qwen2.adapt,
+}

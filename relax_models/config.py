@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ferrylm.errors import UnsupportedModelError
+from ferrylm.relax_models import FAMILIES
+from ferrylm.relax_models.refusals import refuse_biases
 from ferrylm.runtime.manifest import ModelConfig, RopeConfig
 
 ROPE_KINDS = ("default", "linear", "llama3", "yarn")
@@ -20,7 +22,7 @@ def model_config(config: Mapping[str, Any], context_length: int | None = None) -
     longest = int(config["max_position_embeddings"])
     context = longest if context_length is None else min(context_length, longest)
     _check_features(config, context)
-    return ModelConfig(
+    base = ModelConfig(
         family=str(config["model_type"]),
         hidden_size=int(config["hidden_size"]),
         intermediate_size=int(config["intermediate_size"]),
@@ -34,6 +36,7 @@ def model_config(config: Mapping[str, Any], context_length: int | None = None) -
         tied_embedding=bool(config["tie_word_embeddings"]),
         rope=_rope(config),
     )
+    return FAMILIES[base.family](base, config)
 
 
 def _check_features(config: Mapping[str, Any], context: int) -> None:
@@ -44,10 +47,7 @@ def _check_features(config: Mapping[str, Any], context: int) -> None:
             wanted="attention over the whole context",
             fix=f"compile with --context {window} or less",
         )
-    if config.get("attention_bias") or config.get("mlp_bias"):
-        raise UnsupportedModelError(
-            "biases in linear layers", wanted="none", fix="choose a model without biases"
-        )
+    refuse_biases(config, "mlp_bias")
     activation = config.get("hidden_act", "silu")
     if activation not in _ACTIVATIONS:
         raise UnsupportedModelError(

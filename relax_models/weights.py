@@ -24,6 +24,6 @@ def linear(name: str, parts: Sequence[str], rows: int, columns: int) -> WeightSo
     return WeightSource(name, tuple(parts), rows, columns)
 
 
-def vector(name: str, part: str, size: int) -> WeightSource:
+def vector(name: str, parts: Sequence[str], size: int) -> WeightSource:
     """Return a vector, as the gain of a norm is."""
-    return WeightSource(name, (part,), size, None)
+    return WeightSource(name, tuple(parts), size, None)

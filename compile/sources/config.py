@@ -45,6 +45,7 @@ def bias_flags(tensor_names: Iterable[str]) -> dict[str, bool]:
     biases = [name for name in tensor_names if name.endswith("_proj.bias")]
     return {
         "attention_bias": any(".self_attn." in name for name in biases),
+        "attention_out_bias": any(".self_attn.o_proj." in name for name in biases),
         "mlp_bias": any(".mlp." in name for name in biases),
     }
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import tvm
 
 from ferrylm.compile.relax_pipeline import lower_relax
-from ferrylm.relax_models.llama import Llama, canonical_weights
+from ferrylm.relax_models.decoder import Decoder, canonical_weights
 from ferrylm.relax_models.step import export_step_functions
 from ferrylm.runtime.manifest import ModelConfig, RopeConfig
 from ferrylm.schedules.cpu.attention import AttentionShape
@@ -24,7 +24,7 @@ def test_a_step_is_lowered_to_the_same_text_every_time() -> None:
         if weight.columns is not None
     }
     kernels = CpuKernels(profile, "f32", AttentionShape(4, 2, 16, "float32"))
-    model = Llama(CONFIG, kernels, storage)
+    model = Decoder(CONFIG, kernels, storage)
     kept, texts = [], set()
     for _ in range(20):
         module, _ = export_step_functions(model, kernels, CONFIG, ())

@@ -13,7 +13,7 @@ import tiny_artifacts
 from ferrylm.compile import golden_cases, golden_trace
 from ferrylm.compile.golden import WeightTap, build_golden
 from ferrylm.compile.golden_cases import kernel_case
-from ferrylm.compile.golden_functions import Operation, RecordingKernels
+from ferrylm.compile.golden_recording import Operation, RecordingKernels
 from ferrylm.compile.golden_reference import (
     attend,
     decode,

@@ -11,7 +11,8 @@ from artifact_samples import sample_manifest
 
 from ferrylm.compile.golden_cases import CACHE_TOLERANCE, HALVES_TOLERANCE, kernel_case
 from ferrylm.compile.golden_cases import kernel_check as check_of
-from ferrylm.compile.golden_functions import CheckFunction, Operation
+from ferrylm.compile.golden_functions import CheckFunction
+from ferrylm.compile.golden_recording import Operation
 from ferrylm.compile.golden_reference import rotate
 from ferrylm.runtime import golden_inputs as inputs
 from ferrylm.runtime.comparison import compare

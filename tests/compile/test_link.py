@@ -12,7 +12,7 @@ from ferrylm.compile.cpu_library import build_cpu_library
 from ferrylm.compile.library import BuiltLibrary, ModelPlan
 from ferrylm.compile.link import link_shared
 from ferrylm.errors import CompileError
-from ferrylm.relax_models.llama import canonical_weights
+from ferrylm.relax_models.decoder import canonical_weights
 from ferrylm.runtime.manifest import ModelConfig, RopeConfig
 from ferrylm.schedules.cpu.kernels import MatrixStorage
 from ferrylm.schedules.cpu.profile import PROFILES

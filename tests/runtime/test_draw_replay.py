@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ferrylm.compile.golden_cases import kernel_case
-from ferrylm.compile.golden_functions import Operation
+from ferrylm.compile.golden_recording import Operation
 from ferrylm.errors import ArtifactError
 from ferrylm.runtime.backends import open_backend, probe_kind
 from ferrylm.runtime.comparison import Comparison

@@ -140,16 +140,18 @@ class _Replay:
         order = inputs.prototype_rows(case.name, matrix)[:outputs]
         x = inputs.activations(case.name + " x", case.rows, matrix.columns)[rows]
         if case.operation == "norm_linear":
-            extra = inputs.gains(case.name + " gain", matrix.columns)
+            extra = [inputs.gains(case.name + " gain", matrix.columns)]
         else:
             residual = inputs.plain(case.name + " residual", wanted.shape)[rows][:, order]
-            extra = buffers.activations(residual, check.batch, check.residual_width)
+            extra = [buffers.activations(residual, check.batch, check.residual_width)]
+        if case.epilogue == "bias":
+            extra.append(inputs.plain(case.name + " bias", (inputs.PROTOTYPES,))[order])
         backend = buffers.backend
         tokens = backend.upload(buffers.tokens(np.zeros(len(x)), check.batch))
-        beside = backend.upload(extra)
+        beside = [backend.upload(array) for array in extra]
 
         def call(activations: Array) -> Tensor:
-            return self._function(tokens, *weights, backend.upload(activations), beside)
+            return self._function(tokens, *weights, backend.upload(activations), *beside)
 
         buffer = buffers.activations(x, check.batch, check.input_width)
         loud = buffers.activations(np.full_like(x, _LOUD), check.batch, check.input_width)

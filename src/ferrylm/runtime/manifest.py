@@ -99,6 +99,17 @@ class ModelConfig:
     rope: RopeConfig
     # of each layer; empty where all are plain
     attention: tuple[AttentionVariant, ...] = field(default=(), metadata=LATER)
+    qkv_bias: bool = field(default=False, metadata=LATER)  # added to queries, keys and values
+
+    @property
+    def query_width(self) -> int:
+        """Return the numbers of a token's queries."""
+        return self.num_heads * self.head_dim
+
+    @property
+    def qkv_width(self) -> int:
+        """Return the numbers of a token's queries, keys and values."""
+        return (self.num_heads + 2 * self.num_kv_heads) * self.head_dim
 
     def layer_attention(self, layer: int) -> AttentionVariant:
         """Return how a layer attends."""

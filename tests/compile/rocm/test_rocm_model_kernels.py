@@ -21,8 +21,8 @@ from ferrylm.compile.rocm.kernel_resources import (
 from ferrylm.compile.rocm_library import RocmJob
 from ferrylm.compile.sources import open_source
 from ferrylm.compile.weights import canonical
-from ferrylm.relax_models import FAMILIES
 from ferrylm.relax_models.config import model_config
+from ferrylm.relax_models.decoder import canonical_weights
 
 CONFIG = {
     "model_type": "llama",
@@ -47,8 +47,7 @@ def kernels_of(folder: Path, tier: str, chip: str) -> list[KernelResources]:
     (folder / "config.json").write_text(json.dumps(CONFIG))
     with open_source(folder / "config.json") as source:
         config = model_config(source.config, None)
-        family = FAMILIES[config.family]
-        weights = canonical(family.canonical_weights(config), source, "q4f16", "q4f16")
+        weights = canonical(canonical_weights(config), source, "q4f16", "q4f16")
         plan = ModelPlan(config, weights.storage, "int16", "float16", (1,))
         built = RocmJob(plan, tier, (chip,)).run()
     bundle = built.code[built.code.index(MAGIC) :]

@@ -8,7 +8,7 @@ from typing import Any
 from tvm import ir
 
 from ferrylm.compile.cuda.tiers import TIERS
-from ferrylm.relax_models.llama import Llama, canonical_weights
+from ferrylm.relax_models.decoder import Decoder, canonical_weights
 from ferrylm.relax_models.step import export_step_functions
 from ferrylm.runtime.manifest import ModelConfig, RopeConfig
 from ferrylm.schedules.cpu.attention import AttentionShape
@@ -33,7 +33,7 @@ def launches(config: ModelConfig, profile: GpuProfile, batch: int) -> tuple[Any,
     }
     shape = AttentionShape(config.num_heads, config.num_kv_heads, config.head_dim, "float16")
     kernels = GpuKernels(profile, "int16", shape)
-    model = Llama(config, kernels, storage)
+    model = Decoder(config, kernels, storage)
     module, _ = export_step_functions(model, kernels, config, (batch,))
     step = module[f"decode_{batch}"]
     calls = [binding.value for block in step.body.blocks for binding in block.bindings]

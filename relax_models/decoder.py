@@ -1,0 +1,132 @@
+"""The decoder that all families share: RMSNorm, rotary grouped-query attention, SwiGLU.
+
+That is Llama (arXiv 2302.13971, 2307.09288). What a family adds is data in the ModelConfig, which
+its own file reads off the maker's configuration. The step is static: pages, block tables, positions
+and tokens are device tensors, and pages are updated in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tvm.relax.frontend import nn
+
+from ferrylm.relax_models.step import DrawState, Step
+from ferrylm.relax_models.weights import WeightSource, linear, vector
+from ferrylm.runtime.manifest import ModelConfig
+
+Tensor = Any
+Kernels = Any
+Storage = Mapping[str, Any]  # canonical matrix name -> how it is stored
+
+
+def canonical_weights(config: ModelConfig) -> list[WeightSource]:
+    """Return the canonical tensors of the model and the Hugging Face tensors they are made of."""
+    hidden, inner, query = config.hidden_size, config.intermediate_size, config.query_width
+    found = [linear("embedding", ["model.embed_tokens.weight"], config.vocab_size, hidden)]
+    for i in range(config.num_layers):
+        theirs, ours = f"model.layers.{i}", f"layers.{i}"
+        attention = f"{theirs}.self_attn"
+        qkv = [f"{attention}.{part}_proj.weight" for part in "qkv"]
+        gate_up = [f"{theirs}.mlp.{part}_proj.weight" for part in ("gate", "up")]
+        found += [
+            vector(f"{ours}.attention_norm", [f"{theirs}.input_layernorm.weight"], hidden),
+            linear(f"{ours}.qkv", qkv, config.qkv_width, hidden),
+        ]
+        if config.qkv_bias:
+            biases = [f"{attention}.{part}_proj.bias" for part in "qkv"]
+            found.append(vector(f"{ours}.qkv_bias", biases, config.qkv_width))
+        found += [
+            linear(f"{ours}.attention_out", [f"{attention}.o_proj.weight"], hidden, query),
+            vector(
+                f"{ours}.feed_forward_norm", [f"{theirs}.post_attention_layernorm.weight"], hidden
+            ),
+            linear(f"{ours}.gate_up", gate_up, 2 * inner, hidden),
+            linear(f"{ours}.down", [f"{theirs}.mlp.down_proj.weight"], hidden, inner),
+        ]
+    found.append(vector("final_norm", ["model.norm.weight"], hidden))
+    if not config.tied_embedding:
+        found.append(linear("head", ["lm_head.weight"], config.vocab_size, hidden))
+    return found
+
+
+class Layer(nn.Module):  # type: ignore[misc]
+    """One transformer layer."""
+
+    def __init__(self, config: ModelConfig, kernels: Kernels, storage: Storage, index: int) -> None:
+        super().__init__()
+        self.config, self.kernels = config, kernels
+        name = f"layers.{index}"
+        self.attention_norm = nn.Parameter((config.hidden_size,), "float32")
+        self.qkv = kernels.matrix(storage[f"{name}.qkv"])
+        self.qkv_bias = None
+        if config.qkv_bias:
+            self.qkv_bias = nn.Parameter((config.qkv_width,), "float32")
+        self.attention_out = kernels.matrix(storage[f"{name}.attention_out"])
+        self.feed_forward_norm = nn.Parameter((config.hidden_size,), "float32")
+        self.gate_up = kernels.matrix(storage[f"{name}.gate_up"], pairs=True)
+        self.down = kernels.matrix(storage[f"{name}.down"])
+
+    def forward(
+        self, x: Tensor, step: Step, keys: Tensor, values: Tensor, next_gain: Tensor
+    ) -> Tensor:
+        """Return x (M, padded(H)) after the layer; keys and values are this layer's pages.
+
+        `next_gain` is the gain of the norm that comes after it: kernels may begin with that.
+        """
+        kernels, eps, rows = self.kernels, self.config.norm_eps, step.rows
+        epilogue = "plain" if self.qkv_bias is None else "bias"
+        qkv = kernels.norm_linear(
+            rows, x, self.attention_norm, self.qkv, eps, epilogue, self.qkv_bias
+        )
+        h = kernels.rope_attention(rows, qkv, step, keys, values)
+        x = kernels.linear(rows, h, self.attention_out, x, self.feed_forward_norm)
+        h = kernels.norm_linear(rows, x, self.feed_forward_norm, self.gate_up, eps, "swiglu")
+        return kernels.linear(rows, h, self.down, x, next_gain)
+
+
+class Decoder(nn.Module):  # type: ignore[misc]
+    """The whole model; its methods are the functions of a library."""
+
+    def __init__(self, config: ModelConfig, kernels: Kernels, storage: Storage) -> None:
+        super().__init__()
+        self.config, self.kernels = config, kernels
+        self.embedding = kernels.matrix(storage["embedding"])
+        self.layers = nn.ModuleList(
+            [Layer(config, kernels, storage, i) for i in range(config.num_layers)]
+        )
+        self.final_norm = nn.Parameter((config.hidden_size,), "float32")
+        if not config.tied_embedding:
+            self.head = kernels.matrix(storage["head"])
+
+    def _hidden(self, step: Step) -> Tensor:
+        x = self.kernels.embed(step.rows, step.tokens, self.embedding)
+        gains = [*(layer.attention_norm for layer in self.layers), self.final_norm]
+        for i, layer in enumerate(self.layers):
+            x = layer(x, step, step.keys[i], step.values[i], gains[i + 1])
+        return x
+
+    def _logits(self, rows: Any, x: Tensor) -> Tensor:
+        head = self.embedding if self.config.tied_embedding else self.head
+        return self.kernels.norm_linear(
+            rows, x, self.final_norm, head, self.config.norm_eps, "plain"
+        )
+
+    def decode(self, step: Step) -> Tensor:
+        """Return logits float32 (B, padded(V)) after one token of each of B sequences."""
+        return self._logits(step.rows, self._hidden(step))
+
+    def generate(self, step: Step, state: DrawState) -> Tensor:
+        """Decode and draw each sequence's next token; return the ring of reports."""
+        return self.kernels.draw(self.config.vocab_size, self.decode(step), step, state)
+
+    def prefill(self, step: Step, last_row: Tensor) -> Tensor:
+        """Return logits float32 (1, padded(V)) after row `last_row[0]` of one sequence's chunk."""
+        hidden, one = self._hidden(step), self.kernels.rows(1)
+        last = self.kernels.select_row(step.rows, hidden, last_row, self.config.hidden_size)
+        return self._logits(one, last)
+
+    def score(self, step: Step) -> Tensor:
+        """Return logits float32 (M, padded(V)) after every row of one sequence's chunk."""
+        return self._logits(step.rows, self._hidden(step))
