@@ -8,14 +8,31 @@ float32; names and layouts are those of attention.py.
 
 from __future__ import annotations
 
+from typing import Any
+
 from tvm.script import tirx as T
 
+from ferrylm.runtime.manifest import AttentionVariant
+from ferrylm.schedules.attention_scores import adjusted, adjusts, alibi_slope, sees
 from ferrylm.schedules.math import exp
 
 TOKENS = 32  # of a block
 HALF = 16
 CHUNK = 128  # tokens with a softmax of their own
 MASKED = -1e30  # the score of a token that a query must not see
+
+
+def weight(score: Any, largest: Any, variant: AttentionVariant) -> Any:
+    """Return e^(score - largest).
+
+    A window may hide all tokens so far: then that would be 1 for what is hidden. Without one a row
+    has seen a token before, and e^-87 of those that it must not see changes no bit.
+    """
+    found = exp(score - largest)
+    if variant.window_tokens is None:
+        return found
+    # In this order of operands a score that is not a number stays one.
+    return T.Select(score <= T.float32(MASKED), T.float32(0), found)
 
 
 @T.inline
@@ -39,9 +56,19 @@ def score_block(q, keys, positions, row0, head0, page, kv_head, slot, token, sco
                         * column[lane]
                     )
         for r in T.unroll(shape.query_tile * shape.query_heads):
+            position = T.meta_var(positions[row0 + r // shape.query_heads])
+            if adjusts(shape.variant):
+                slope = T.meta_var(
+                    alibi_slope(head0 + r % shape.query_heads, shape.num_heads, shape.variant, exp)
+                )
+                for lane in T.vectorized(HALF):
+                    sums[r, lane] = adjusted(
+                        sums[r, lane], token + half * HALF + lane - position, slope,
+                        shape.variant.soft_cap, exp,
+                    )  # fmt: skip
             for lane in T.vectorized(HALF):
                 scores[r, half * HALF + lane] = T.Select(
-                    token + half * HALF + lane <= positions[row0 + r // shape.query_heads],
+                    sees(token + half * HALF + lane, position, shape.variant),
                     sums[r, lane],
                     T.float32(MASKED),
                 )
@@ -62,7 +89,7 @@ def softmax_block(scores, largest, sums, output, shape):  # noqa: D103
         factor[1] = exp(largest[r] - factor[0])
         largest[r] = factor[0]
         for lane in T.vectorized(TOKENS):
-            scores[r, lane] = exp(scores[r, lane] - factor[0])
+            scores[r, lane] = weight(scores[r, lane], factor[0], shape.variant)
         for lane in T.vectorized(16):
             sums[r, lane] = sums[r, lane] * factor[1] + (scores[r, lane] + scores[r, 16 + lane])
         for d in T.serial(shape.head_dim // shape.lanes):
@@ -122,6 +149,19 @@ def attend_chunk(  # noqa: D103
     for r in T.serial(shape.query_tile * shape.query_heads):
         for lane in T.serial(1, 16):
             sums[r, 0] = sums[r, 0] + sums[r, lane]
+
+
+@T.inline
+def begin_row(merged, row, sinks, head, shape):  # noqa: D103
+    # A sink is a token before all others, whose value is zero.
+    for d in T.serial(shape.head_dim):
+        merged[row, d] = T.float32(0)
+    if shape.variant.sinks:
+        merged[row, shape.head_dim] = sinks[head]
+        merged[row, shape.head_dim + 1] = T.float32(1)
+    else:
+        merged[row, shape.head_dim] = T.float32(MASKED)
+        merged[row, shape.head_dim + 1] = T.float32(0)
 
 
 @T.inline

@@ -5,14 +5,13 @@ computes  (a, b) -> (a cos - b sin, b cos + a sin) for the halves a, b of each h
           as Hugging Face's Llama has it), cos and sin of position * frequency from tables
 shapes    qkv float32 (M, padded((Hq + 2 Hkv) * D, 16)): query, key, value heads
           cos, sin float32 (C, D / 2); positions int32 (M,), -1 for a padding row
-          q float32 (M, Hq, D), also scaled by 1 / sqrt(D)
+          q float32 (M, Hq, D), also scaled by shape.score_scale
           pages as in attention.py, written in place
 mapping   rows in parallel when there are many
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from tvm.script import tirx as T
@@ -31,7 +30,7 @@ def rope_append(rows: Rows, shape: AttentionShape, *, one_sequence: bool) -> Any
     """
     extent, parallel = rows.symbol(), row_loop(rows)
     heads, kv_heads, head_dim = shape.num_heads, shape.num_kv_heads, shape.head_dim
-    half, scale = head_dim // 2, 1.0 / math.sqrt(head_dim)
+    half, scale = head_dim // 2, shape.score_scale
     lanes = next(n for n in (16, 8, 4, 2, 1) if half % n == 0)
     width = padded((heads + 2 * kv_heads) * head_dim)
     sequences = 1 if one_sequence else extent

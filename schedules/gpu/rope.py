@@ -6,14 +6,13 @@ computes  (a, b) -> (a cos - b sin, b cos + a sin) for the halves a, b of each h
 shapes    qkv float32 (M, padded((Hq + 2 Hkv) * D)): query, key, value heads
           cos, sin float32 (C, D / 2); positions int32 (M,), -1 for a padding row
           block_tables int32 (1, W)
-          q float32 (M, Hq, D), also scaled by 1 / sqrt(D)
+          q float32 (M, Hq, D), also scaled by shape.score_scale
           pages as in layout.py, written in place
 mapping   workgroup  a row; lane  a pair of elements of one head after another
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from tvm.script import tirx as T
@@ -32,7 +31,7 @@ def rope_append(rows: Rows, shape: AttentionShape, threads: int) -> Any:
     """
     extent = row_count(rows)
     heads, kv_heads, head_dim = shape.num_heads, shape.num_kv_heads, shape.head_dim
-    half, scale = head_dim // 2, 1.0 / math.sqrt(head_dim)
+    half, scale = head_dim // 2, shape.score_scale
     pairs = (heads + 2 * kv_heads) * half
     width = padded((heads + 2 * kv_heads) * head_dim)
     vectors, value_width = -(-head_dim // KEY_VECTOR), padded(head_dim, KEY_VECTOR)

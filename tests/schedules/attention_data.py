@@ -60,6 +60,11 @@ class AttentionData:
             aligned(values.transpose(0, 2, 1, 3)),
         )
 
+    @property
+    def beside(self) -> list[Array]:
+        """Return the arguments of kernels before their output that only some variants have."""
+        return []
+
     def expected(self, positions: list[int]) -> Array:
         """Return float64 (positions, Hq, D): attention of each position over those up to it."""
         keys, values = self.pages
@@ -80,6 +85,7 @@ class AttentionData:
             *self.pages,
             tables,
             np.array(positions, np.int32),
+            *self.beside,
         ]
         found = run(function, arguments, (len(positions), width), "float32")  # type: ignore[arg-type]
         shape = (len(positions), case.num_heads, case.head_dim)

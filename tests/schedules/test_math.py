@@ -59,3 +59,19 @@ def test_no_number_stays_no_number(profile: str, name: str) -> None:
     x[7] = x[20] = np.nan
     found = apply(profile, getattr(kernel_math, name), x)
     np.testing.assert_array_equal(np.isnan(found), np.isnan(x))
+
+
+def test_the_hyperbolic_tangent_is_within_its_bound(profile: str) -> None:
+    small = np.float32(10) ** np.arange(-30, 2)
+    x = np.concatenate([np.linspace(-12, 12, 1 << 18), small, -small]).astype(np.float32)
+    wanted = np.tanh(x.astype(np.float64))
+    found = apply(profile, kernel_math.tanh, x)
+    assert np.abs(found / wanted - 1).max() < 2**-21
+
+
+def test_the_hyperbolic_tangent_of_what_is_huge_is_one_and_of_no_number_none(profile: str) -> None:
+    x = np.repeat(np.array([-np.inf, -1e30, -100, 100, 1e30, np.inf, np.nan, 0], np.float32), 2)
+    found = apply(profile, kernel_math.tanh, x)
+    np.testing.assert_array_equal(found[:12], np.sign(x[:12]))
+    assert np.isnan(found[12:14]).all()
+    assert (found[14:] == 0).all()
