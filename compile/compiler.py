@@ -148,7 +148,7 @@ def _libraries(
     plan = ModelPlan(
         config,
         weights.storage,
-        options.arithmetic,
+        library.product_arithmetic(weights.storage, options.arithmetic),
         kv_dtype="float32" if options.quantization == "q0f32" else "float16",
         decode_batches=library.DECODE_BATCHES,
     )

@@ -46,10 +46,11 @@ class ModelPlan:
         config = self.config
         return AttentionShape(config.num_heads, config.num_kv_heads, config.head_dim, self.kv_dtype)
 
-    @property
-    def grouped(self) -> bool:
-        """Return whether some matrix is quantized in groups."""
-        return any(matrix.storage in ("q4", "q8") for matrix in self.storage.values())
+
+def product_arithmetic(storage: Mapping[str, MatrixStorage], wanted: str) -> str:
+    """Return how products are computed: f32 where no layer has a matrix quantized in groups."""
+    layers = [matrix for name, matrix in storage.items() if name.startswith("layers.")]
+    return wanted if any(matrix.storage in ("q4", "q8") for matrix in layers) else "f32"
 
 
 class LibraryJob(Protocol):
@@ -120,7 +121,7 @@ class TracedModel:
             kind=traits.kind,
             tier=traits.tier,
             preference=traits.preference,
-            arithmetic=traits.arithmetic if self.plan.grouped else "f32",
+            arithmetic=traits.arithmetic,
             file=FileEntry("", 0, ""),
             requires=traits.requires,
             kernels=traits.kernels,

@@ -26,7 +26,7 @@ from ferrylm.schedules.gpu.layout import ActivationLayout, WeightFormat, padded
 from ferrylm.schedules.gpu.matvec import Product, matvec
 from ferrylm.schedules.gpu.matvec_choice import operation_name
 from ferrylm.schedules.gpu.overlap import LAUNCH_PARAMS, leading, overlapped
-from ferrylm.schedules.gpu.prepared import Halves, Prepared, plain
+from ferrylm.schedules.gpu.prepared import Halves, Prepared, has_floats, plain
 from ferrylm.schedules.gpu.profile import GpuProfile
 from ferrylm.schedules.gpu.sampling import emit_draw
 from ferrylm.schedules.gpu.tiles import (
@@ -167,8 +167,9 @@ class GpuKernels:
         if in_halves(self.profile, rows, fmt):
             return self._halves.linear(rows, x, weight, added)
         if not fmt.integer:
+            x = plain(x) if has_floats(x) else self.expose(rows, x, x.width)
             product = Product(rows, fmt, "residual")
-            return self._matvec(rows, m, product, [plain(x)], weight, [added])
+            return self._matvec(rows, m, product, [x], weight, [added])
         prepared = self._prepare(rows, x, None, fmt.columns)
         parts = 0 if next_gain is None else self._parts
         product = Product(rows, fmt, "residual", None, parts, parts > 0)

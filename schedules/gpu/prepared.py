@@ -45,12 +45,18 @@ class Halves:
         return self.m, padded(self.width)
 
 
+def has_floats(activation: Any) -> bool:
+    """Return whether there are float32 rows of an activation.
+
+    There are none of one that was prepared for a quantized matrix, whatever matrix follows.
+    """
+    if isinstance(activation, Prepared):
+        return activation.x is not None
+    return not isinstance(activation, Halves)
+
+
 def plain(activation: Any) -> Tensor:
     """Return the float32 rows of an activation."""
-    if isinstance(activation, Halves):
+    if not has_floats(activation):
         raise ValueError("the kernel that made these activations kept no float32 rows")
-    if not isinstance(activation, Prepared):
-        return activation
-    if activation.x is None:
-        raise ValueError("the kernel that made these activations kept no float32 rows")
-    return activation.x
+    return activation.x if isinstance(activation, Prepared) else activation

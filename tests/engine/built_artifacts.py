@@ -28,6 +28,7 @@ class Recipe:
     every_profile: bool = False  # all that this machine runs, instead of the best
     batches: tuple[int, ...] = (1,)  # of decode; fewer are sooner compiled
     vulkan: tuple[str, ...] = ()  # tiers
+    head: str | None = None  # the quantization of embedding and head, if another
 
 
 _SMOL = TinySource(
@@ -77,6 +78,9 @@ RECIPES = {
         "q0f16",
         vulkan=("subgroup8", "subgroup8-dot"),
     ),
+    "bytes in the head": Recipe(
+        TinySource(inner=90, layers=1), "q0f16", "int16", head="q8f16", vulkan=("subgroup8-dot",)
+    ),
     "int8": Recipe(TinySource(hidden=100, layers=2, context=32, tied=False), "q4f16", "int8"),
 }
 
@@ -115,7 +119,7 @@ def _compile(recipe: Recipe, folder: Path, output: Path) -> None:
                 folder,
                 output,
                 quantization=recipe.quantization,
-                head_quantization=recipe.quantization,
+                head_quantization=recipe.head or recipe.quantization,
                 targets=(
                     *(f"cpu-{profile}" for profile in profiles),
                     *(f"vulkan-{tier}" for tier in recipe.vulkan),
