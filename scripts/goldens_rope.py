@@ -37,7 +37,7 @@ def transformers_results(tiny: TinyLlama) -> dict[str, np.ndarray]:
             attn_implementation="sdpa",
         )
     )
-    state = {name: torch.from_numpy(weight) for name, weight in _renamed(tiny).items()}
+    state = {name: torch.from_numpy(weight) for name, weight in huggingface_weights(tiny).items()}
     model.load_state_dict(state, strict=True)
     rotary = model.model.rotary_emb
     frequencies, scaling = rotary.inv_freq.numpy().copy(), np.float64(rotary.attention_scaling)
@@ -46,7 +46,8 @@ def transformers_results(tiny: TinyLlama) -> dict[str, np.ndarray]:
     return {"logits": logits, "frequencies": frequencies, "scaling": scaling}
 
 
-def _renamed(tiny: TinyLlama) -> dict[str, np.ndarray]:
+def huggingface_weights(tiny: TinyLlama) -> dict[str, np.ndarray]:
+    """Return the weights of a tiny model under Hugging Face's names."""
     config, weights = tiny.config, tiny.weights
     cuts = [config.num_heads * config.head_dim]
     cuts.append(cuts[0] + config.num_kv_heads * config.head_dim)
@@ -59,6 +60,9 @@ def _renamed(tiny: TinyLlama) -> dict[str, np.ndarray]:
         ours, theirs = f"layers.{index}.", f"model.layers.{index}."
         for name, part in zip("qkv", np.split(weights[ours + "qkv"], cuts), strict=True):
             state[f"{theirs}self_attn.{name}_proj.weight"] = part
+        if config.qkv_bias:
+            for name, part in zip("qkv", np.split(weights[ours + "qkv_bias"], cuts), strict=True):
+                state[f"{theirs}self_attn.{name}_proj.bias"] = part
         for name, part in zip(("gate", "up"), np.split(weights[ours + "gate_up"], 2), strict=True):
             state[f"{theirs}mlp.{name}_proj.weight"] = part
         state[theirs + "self_attn.o_proj.weight"] = weights[ours + "attention_out"]

@@ -1,6 +1,6 @@
 """Make the files of tests/golden anew; needs torch, transformers and gguf. See docs/correctness.md.
 
-usage: python scripts/make_goldens.py GGUF [token-ids | logits | greedy | rope] ...
+usage: python scripts/make_goldens.py GGUF [token-ids | logits | greedy | rope | families] ...
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from goldens_files import GOLDEN_FOLDER, SMOLLM2_SHA256
 
-KINDS = ("token-ids", "logits", "greedy", "rope")
+KINDS = ("token-ids", "logits", "greedy", "rope", "families")
 
 
 def main() -> None:
@@ -43,6 +43,11 @@ def make(kind: str, gguf_path: Path) -> None:
         from goldens_rope import make_rope_logits
 
         make_rope_logits(GOLDEN_FOLDER / "tiny_rope_logits.npz")
+        return
+    if kind == "families":
+        from goldens_families import make_family_logits
+
+        make_family_logits(GOLDEN_FOLDER / "tiny_family_logits.npz")
         return
     from goldens_model import make_greedy, make_logits
 

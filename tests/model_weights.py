@@ -21,8 +21,8 @@ Weights = dict[str, NDArray[np.float32]]
 def source_weights(tensors: Mapping[str, SourceTensor], config: ModelConfig) -> Weights:
     """Dequantize the tensors of a source, which have Hugging Face's names."""
 
-    def read(*names: str) -> NDArray[np.float32]:
-        return np.concatenate([tensors[name + ".weight"].dequantize() for name in names])
+    def read(*names: str, kind: str = "weight") -> NDArray[np.float32]:
+        return np.concatenate([tensors[f"{name}.{kind}"].dequantize() for name in names])
 
     weights = {"embedding": read("model.embed_tokens"), "final_norm": read("model.norm")}
     if not config.tied_embedding:
@@ -38,6 +38,9 @@ def source_weights(tensors: Mapping[str, SourceTensor], config: ModelConfig) -> 
             ours + "gate_up": read(feed_forward + "gate_proj", feed_forward + "up_proj"),
             ours + "down": read(feed_forward + "down_proj"),
         }
+        if config.qkv_bias:
+            projections = [f"{attention}{part}_proj" for part in "qkv"]
+            weights[ours + "qkv_bias"] = read(*projections, kind="bias")
     return weights
 
 

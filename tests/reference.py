@@ -1,4 +1,4 @@
-"""Llama and its kernels in float64 numpy: slow, plain, and the truth that tests compare with.
+"""The model families and their kernels in float64 numpy: slow, plain, and what tests compare with.
 
 Written from the formulas (papers and Hugging Face's documented conventions), not from the code
 under test: nothing here imports compile, relax_models or schedules. Arrays are [tokens, ...].
@@ -229,7 +229,9 @@ def round_to_half(x: ArrayLike) -> Float64:
 
 
 def _known_names(config: ModelConfig) -> set[str]:
-    inner = ("attention_norm", "qkv", "attention_out", "feed_forward_norm", "gate_up", "down")
+    inner = ["attention_norm", "qkv", "attention_out", "feed_forward_norm", "gate_up", "down"]
+    if config.qkv_bias:
+        inner.append("qkv_bias")
     names = {f"layers.{index}.{name}" for index in range(config.num_layers) for name in inner}
     return names | {"embedding", "final_norm"} | (set() if config.tied_embedding else {"head"})
 
@@ -242,7 +244,7 @@ def llama_logits(
     int8_activations: bool = False,
     half_products: bool = False,
 ) -> Float64:
-    """Run a whole Llama over one sequence: token ids [S] to logits [S, vocab_size].
+    """Run a whole model over one sequence: token ids [S] to logits [S, vocab_size].
 
     `weights` are plain float matrices and vectors under the canonical names (embedding, head,
     final_norm, layers.I.qkv, ...). With `int8_activations` the input of every matmul is rounded
@@ -270,6 +272,8 @@ def llama_logits(
     for index in range(config.num_layers):
         layer = f"layers.{index}."
         qkv = linear(norm(hidden, layer + "attention_norm"), layer + "qkv")
+        if config.qkv_bias:
+            qkv = qkv + float64(weights[layer + "qkv_bias"])
         query, key, value = (
             part.reshape(len(ids), -1, config.head_dim) for part in np.split(qkv, cuts, axis=1)
         )

@@ -10,6 +10,7 @@ import pytest
 from ferrylm.runtime.manifest import ModelConfig, RopeConfig
 from tests import numeric_gates as gates
 from tests import reference
+from tests.tiny_families import FAMILIES, tiny_family
 from tests.tiny_llama import ROPES, tiny_llama
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -26,6 +27,14 @@ def test_logits_equal_those_of_transformers_for_each_kind_of_rope(name: str) -> 
     found = reference.llama_logits(tiny.config, tiny.weights, tiny.token_ids)
     # Not tighter: transformers computes angles and norms in float32 even for float64 weights.
     assert gates.logits_error(found, tiny_golden(name, "logits")) < 1e-4
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_logits_equal_those_of_transformers_for_each_family(name: str) -> None:
+    tiny = tiny_family(name)
+    found = reference.llama_logits(tiny.config, tiny.weights, tiny.token_ids)
+    with np.load(GOLDEN / "tiny_family_logits.npz") as golden:
+        assert gates.logits_error(found, golden[name]) < 1e-4
 
 
 @pytest.mark.parametrize("name", ROPES)

@@ -58,6 +58,11 @@ def tiny_llama(rope_name: str) -> TinyLlama:
     )
     # Philox gives the same stream on every platform and in every numpy release.
     generator = np.random.Generator(np.random.Philox(20_000 + order))
+    return tiny_model(config, generator)
+
+
+def tiny_model(config: ModelConfig, generator: np.random.Generator) -> TinyLlama:
+    """Make random weights and tokens for a configuration."""
     weights = {name: _draw(generator, shape) for name, shape in _shapes(config).items()}
     token_ids = generator.integers(0, config.vocab_size, TOKENS).astype(np.int32)
     return TinyLlama(config, weights, token_ids)
@@ -76,6 +81,8 @@ def _shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
             f"layers.{index}.gate_up": (2 * config.intermediate_size, hidden),
             f"layers.{index}.down": (hidden, config.intermediate_size),
         }
+        if config.qkv_bias:
+            shapes[f"layers.{index}.qkv_bias"] = (qkv,)
     shapes["final_norm"] = (hidden,)
     if not config.tied_embedding:
         shapes["head"] = (config.vocab_size, hidden)

@@ -154,6 +154,10 @@ def test_progress_is_told_in_order_and_to_its_end(source: Path, tmp_path: Path) 
 UNSUPPORTED: dict[str, dict[str, Any]] = {
     "a sliding window": {"model_type": "mistral", "sliding_window": 32},
     "biases of attention": {"bias": "model.layers.0.self_attn.q_proj"},
+    "a bias after attention in Qwen2": {
+        "model_type": "qwen2",
+        "bias": "model.layers.0.self_attn.o_proj",
+    },
     "biases of the feed-forward part": {"bias": "model.layers.0.mlp.down_proj"},
     "an unknown type": {"model_type": "zephyr9"},
     "a mixture of experts": {"model_type": "mixtral", "num_local_experts": 8},

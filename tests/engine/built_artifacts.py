@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
 
@@ -85,6 +85,17 @@ RECIPES = {
 }
 
 
+# The families other than Llama; test_families.py has what is asked of them.
+_QWEN2 = TinySource(
+    hidden=100, inner=90, heads=6, kv_heads=2, head_dim=18, vocabulary=301, family="qwen2"
+)
+FAMILY_RECIPES = {
+    "qwen2 floats": Recipe(replace(_QWEN2, tied=False, layers=1), "q0f32"),
+    "qwen2 halves": Recipe(replace(_QWEN2, layers=1), "q0f16"),
+    "qwen2 bytes": Recipe(replace(_QWEN2, layers=1), "q8f16", vulkan=("subgroup8",)),
+    "qwen2 nibbles": Recipe(_QWEN2, "q4f16", "int16", batches=(1, 4), vulkan=("subgroup8-dot",)),
+}
+
 VULKAN_RECIPES = {name: recipe.vulkan for name, recipe in RECIPES.items() if recipe.vulkan}
 
 
@@ -102,7 +113,8 @@ def builder(shared: Path) -> Build:
         with (shared / f"{output.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (output / "manifest.json").exists():
-                _compile(RECIPES[name], shared / f"{output.name}-source", output)
+                recipe = {**RECIPES, **FAMILY_RECIPES}[name]
+                _compile(recipe, shared / f"{output.name}-source", output)
         return output
 
     return build

@@ -52,7 +52,9 @@ EMULATIONS = (
     ),
     Emulation(
         *("sm75", "75", "q8f16"),
-        TinySource(hidden=72, inner=104, heads=6, kv_heads=2, head_dim=18, layers=1),
+        TinySource(
+            hidden=72, inner=104, heads=6, kv_heads=2, head_dim=18, layers=1, family="qwen2"
+        ),
         backward=True,
     ),
 )

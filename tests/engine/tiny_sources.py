@@ -1,4 +1,4 @@
-"""Tiny random Llamas as Hugging Face folders, each odd in a way that has broken kernels before."""
+"""Tiny random models as Hugging Face folders, each odd in a way that has broken kernels before."""
 
 from __future__ import annotations
 
@@ -37,11 +37,12 @@ class TinySource:
     tied: bool = True
     rope_scaling: dict[str, Any] = field(default_factory=dict, hash=False)
     theta: float = 10000.0
+    family: str = "llama"
 
     def config(self) -> dict[str, Any]:
         """Return the content of config.json."""
         return {
-            "model_type": "llama",
+            "model_type": self.family,
             "hidden_size": self.hidden,
             "intermediate_size": self.inner,
             "num_hidden_layers": self.layers,
@@ -80,6 +81,9 @@ class TinySource:
                 "mlp.down_proj": (self.hidden, self.inner),
             }.items():
                 shapes[f"model.layers.{layer}.{name}.weight"] = shape
+            if self.family == "qwen2":
+                for name, size in (("q", queries), ("k", keys), ("v", keys)):
+                    shapes[f"model.layers.{layer}.self_attn.{name}_proj.bias"] = (size,)
         return {name: _draw(generator, shape) for name, shape in shapes.items()}
 
     def write(self, folder: Path, *, seed: int = 0, bias: str = "", **config: Any) -> Path:

@@ -16,6 +16,7 @@ from ferrylm.compile.sources import Source, open_source
 from ferrylm.compile.sources.encodings import ENCODINGS
 from ferrylm.compile.sources.gguf_config import llama3_factors, llama3_scaling
 from ferrylm.errors import SourceError, UnsupportedModelError
+from ferrylm.relax_models.config import model_config
 
 
 def _open(tmp_path: Path, file: GgufFile, name: str = "Tiny-Model.Q4_0.gguf") -> Source:
@@ -131,6 +132,7 @@ def test_qwen2_rows_stay_in_place_and_biases_are_kept(tmp_path: Path) -> None:
     with _open(tmp_path, GgufFile(plain(metadata), tensors)) as source:
         assert source.config["model_type"] == "qwen2"
         assert source.config["attention_bias"] is True
+        assert model_config(source.config).qkv_bias
         for name, values in _values(source).items():
             np.testing.assert_array_equal(values, {**weights, **biases}[name], err_msg=name)
 
@@ -261,7 +263,11 @@ def test_a_gguf_file_is_known_by_its_first_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "size", "key"),
-    [("blk.1.attn_output.bias", 64, "attention_bias"), ("blk.1.ffn_down.bias", 64, "mlp_bias")],
+    [
+        ("blk.1.attn_q.bias", 64, "attention_bias"),
+        ("blk.1.attn_output.bias", 64, "attention_out_bias"),
+        ("blk.1.ffn_down.bias", 64, "mlp_bias"),
+    ],
 )
 def test_a_bias_anywhere_shows_in_the_config(
     name: str, size: int, key: str, tmp_path: Path
@@ -269,8 +275,8 @@ def test_a_bias_anywhere_shows_in_the_config(
     file = tiny_source.gguf_file()
     file.tensors.append(float_tensor(name, np.ones(size, np.float32)))
     with _open(tmp_path, file) as source:
-        flags = {"attention_bias": False, "mlp_bias": False, key: True}
-        assert {flag: source.config[flag] for flag in flags} == flags
+        flags = {"attention_bias": "attn" in name, "attention_out_bias": False, "mlp_bias": False}
+        assert {flag: source.config[flag] for flag in flags} == {**flags, key: True}
 
 
 def test_a_norm_that_llama_does_not_have_is_refused(tmp_path: Path) -> None:

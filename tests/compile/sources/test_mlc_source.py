@@ -15,6 +15,7 @@ import tiny_source
 from ferrylm.compile.quantize import decode, encode
 from ferrylm.compile.sources import open_source
 from ferrylm.errors import SourceError, UnsupportedModelError
+from ferrylm.relax_models.config import model_config
 
 Json = dict[str, Any]
 
@@ -46,6 +47,18 @@ def test_weights_mean_what_mlc_says(quantization: str, tmp_path: Path) -> None:
         for name, values in meaning.items():
             np.testing.assert_array_equal(
                 source.tensors[name].dequantize(), values, strict=True, err_msg=name
+            )
+
+
+def test_qwen2s_projection_and_its_bias_are_cut_alike(tmp_path: Path) -> None:
+    meaning = mlc_writer.write_mlc(tmp_path, family="qwen2")
+    with open_source(tmp_path) as source:
+        assert model_config(source.config).qkv_bias
+        for kind in ("weight", "bias"):
+            names = [f"model.layers.1.self_attn.{part}_proj.{kind}" for part in "qkv"]
+            found = np.concatenate([source.tensors[name].dequantize() for name in names])
+            np.testing.assert_array_equal(
+                found, meaning[f"model.layers.1.self_attn.c_attn.{kind}"], strict=True
             )
 
 

@@ -47,26 +47,36 @@ def dequantize_mlc(words: np.ndarray, scale: np.ndarray) -> np.ndarray:
     return (codes.astype(np.float32) - 7) * wide
 
 
-def mlc_tensors() -> dict[str, np.ndarray]:
-    """Return the tiny model's weights under MLC's names: q, k, v and gate, up fused."""
+def mlc_tensors(family: str) -> dict[str, np.ndarray]:
+    """Return the tiny model's weights under MLC's names: q, k, v and gate, up fused.
+
+    Qwen2 has another name for the former, and a bias.
+    """
     weights = tiny_source.weights()
     for layer in range(tiny_source.LAYERS):
         for fused, parts in FUSED.items():
             names = [f"model.layers.{layer}.{part}.weight" for part in parts]
             rows = np.concatenate([weights.pop(name) for name in names])
+            if family == "qwen2" and "qkv" in fused:
+                fused = "self_attn.c_attn"
+                bias = np.arange(len(rows), dtype=np.float32) / 8 - layer
+                weights[f"model.layers.{layer}.{fused}.bias"] = bias
             weights[f"model.layers.{layer}.{fused}.weight"] = rows
     return weights
 
 
 def write_mlc(
-    folder: Path, quantization: str = "q4f16_1", cache_name: str = "tensor-cache.json"
+    folder: Path,
+    quantization: str = "q4f16_1",
+    cache_name: str = "tensor-cache.json",
+    family: str = "llama",
 ) -> dict[str, np.ndarray]:
     """Write the folder; return what its tensors mean, float32 by MLC's names."""
     folder.mkdir(exist_ok=True)
     scale_dtype = "float16" if quantization == "q4f16_1" else "float32"
     stored: dict[str, np.ndarray] = {}
     meaning: dict[str, np.ndarray] = {}
-    for name, values in mlc_tensors().items():
+    for name, values in mlc_tensors(family).items():
         if quantization.startswith("q4") and values.ndim == 2:
             words, scale = quantize_mlc(values, scale_dtype)
             stored[name.replace(".weight", ".q_weight")] = words
@@ -81,7 +91,7 @@ def write_mlc(
         shards.append(_write_shard(folder, index, {name: stored[name] for name in part}))
     tiny_source.write_json(folder / cache_name, {"metadata": {}, "records": shards})
     settings = {
-        "model_type": "llama",
+        "model_type": family,
         "quantization": quantization,
         "model_config": MODEL_CONFIG,
         "temperature": 0.7,

@@ -1,0 +1,60 @@
+"""Make logits of tiny random models of every family, with transformers.
+
+The weights come from a seeded generator that tests/tiny_families.py shares, so none are stored.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from goldens_rope import huggingface_weights
+
+from tests.tiny_families import FAMILIES, tiny_family
+from tests.tiny_llama import TinyLlama
+
+_CLASSES = {
+    "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM),
+}
+
+
+def family_logits(tiny: TinyLlama) -> np.ndarray:
+    """Return the float64 logits [S, V] that transformers gives for a tiny model."""
+    config = tiny.config
+    make_config, make_model = _CLASSES[config.family]
+    settings: dict[str, Any] = {
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_hidden_layers": config.num_layers,
+        "num_attention_heads": config.num_heads,
+        "num_key_value_heads": config.num_kv_heads,
+        "head_dim": config.head_dim,
+        "vocab_size": config.vocab_size,
+        "max_position_embeddings": config.context_length,
+        "rms_norm_eps": config.norm_eps,
+        "tie_word_embeddings": config.tied_embedding,
+        "rope_parameters": {"rope_type": config.rope.kind, "rope_theta": config.rope.theta},
+        "attn_implementation": "eager",
+    }
+    model = make_model(make_config(**settings))
+    state = {name: torch.from_numpy(weight) for name, weight in huggingface_weights(tiny).items()}
+    model.load_state_dict(state, strict=True)
+    tokens = torch.tensor([tiny.token_ids.tolist()])
+    with torch.inference_mode():
+        found: np.ndarray = model.double().eval()(tokens).logits[0].numpy()
+    return found
+
+
+def make_family_logits(target: Path) -> None:
+    """Write float32 logits for each name of `tiny_families.FAMILIES`."""
+    arrays = {name: family_logits(tiny_family(name)).astype(np.float32) for name in FAMILIES}
+    for name, logits in arrays.items():
+        print(f"{target.name}: {name} {logits.shape}, deviation {np.std(logits):.3f}")
+    np.savez_compressed(target, **arrays)

@@ -1,0 +1,32 @@
+"""Tiny models of the families other than Llama, with weights that anyone can make again."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ferrylm.runtime.manifest import ModelConfig, RopeConfig
+from tests.tiny_llama import TinyLlama, tiny_model
+
+FAMILIES = {
+    "qwen2": ModelConfig(
+        family="qwen2",
+        hidden_size=60,
+        intermediate_size=90,
+        num_layers=2,
+        num_heads=6,
+        num_kv_heads=2,
+        head_dim=10,
+        vocab_size=83,
+        context_length=256,
+        norm_eps=1e-6,
+        tied_embedding=True,
+        rope=RopeConfig("default", 1000000.0),
+        qkv_bias=True,
+    ),
+}
+
+
+def tiny_family(name: str) -> TinyLlama:
+    """Make the model of `FAMILIES[name]`."""
+    seed = 30_000 + list(FAMILIES).index(name)
+    return tiny_model(FAMILIES[name], np.random.Generator(np.random.Philox(seed)))
