@@ -49,7 +49,7 @@ def apply_norm(sums, grid):  # noqa: D103
 
 @T.inline
 def quantize_results(  # noqa: D103
-    results, gain, y_codes, y_terms, first_m, end_m, workgroup, thread, grid
+    results, gain, held_gain, y_codes, y_terms, first_m, end_m, workgroup, thread, grid
 ):
     values = T.alloc_buffer((COLUMNS,), "float32", scope="local")
     squares = T.alloc_buffer((1,), "float32", scope="local")
@@ -66,7 +66,9 @@ def quantize_results(  # noqa: D103
                     values[j] = results[m, index % chunks * COLUMNS + j]
                     squares[0] = squares[0] + values[j] * values[j]
                     if grid.product.gained:
-                        values[j] = values[j] * gain[chunk * COLUMNS + j]
+                        values[j] = values[j] * (
+                            held_gain[j] if grid.early else gain[chunk * COLUMNS + j]
+                        )
             quantize_columns(
                 values, squares, first_m + m, chunk,
                 index < chunks * grid.columns
@@ -78,27 +80,28 @@ def quantize_results(  # noqa: D103
 
 @T.inline
 def store(  # noqa: D103
-    sums, shared, results, residual, gain, y, y_codes, y_terms, first_m, workgroup, thread, grid
-):
+    sums, shared, results, added, held, gain, held_gain, y, y_codes, y_terms, first_m, workgroup,
+    thread, grid,
+):  # fmt: skip
     result = T.alloc_buffer((1,), "float32", scope="local")
     add_lanes(sums, shared, thread, grid)
     if grid.normed:
         apply_norm(sums, grid)
     for r in T.unroll(grid.rows):
         for m in T.unroll(grid.columns):
-            # Different lanes store different results.
-            if grid.lane(thread) == (r * grid.columns + m) % grid.writers and grid.output(
-                workgroup, thread, r
-            ) < padded(grid.product.outputs):
+            if grid.writes(thread, r, m) and grid.output(workgroup, thread, r) < padded(
+                grid.product.outputs
+            ):
                 result[0] = T.float32(0)
                 if grid.output(workgroup, thread, r) < grid.product.outputs:
                     result[0] = sums[r * grid.columns + m]
                     if grid.product.pairs:
                         result[0] = silu(result[0]) * sums[(grid.rows + r) * grid.columns + m]
                     if grid.product.adds:
-                        result[0] = (
-                            result[0]
-                            + residual[
+                        result[0] = result[0] + (
+                            held[grid.held_at(r, m)]
+                            if grid.early
+                            else added[
                                 grid.product.added_at(
                                     first_m + m, grid.output(workgroup, thread, r)
                                 )
@@ -111,6 +114,6 @@ def store(  # noqa: D103
     if grid.product.parts > 0:
         T.tvm_storage_sync("shared")
         quantize_results(
-            results, gain, y_codes, y_terms, first_m, first_m + grid.columns, workgroup, thread,
-            grid,
+            results, gain, held_gain, y_codes, y_terms, first_m, first_m + grid.columns, workgroup,
+            thread, grid,
         )  # fmt: skip

@@ -116,8 +116,8 @@ def grouped_float(product: Product, tile: MatvecTile, width: int) -> Any:
                                         weight, values, terms, totals, sums, r, m, columns, fmt
                                     )
                     store(
-                        sums, shared, shared, residual, x, y, y, y, block * columns, workgroup,
-                        thread, grid,
+                        sums, shared, shared, residual, residual, x, x, y, y, y, block * columns,
+                        workgroup, thread, grid,
                     )  # fmt: skip
 
     return without(func, {"minimum", "residual"} & set(product.unused()))
@@ -169,8 +169,8 @@ def plain_float(product: Product, tile: MatvecTile, width: int) -> Any:
                                             sums[r * columns + m],
                                         )
                     store(
-                        sums, shared, shared, residual, x, y, y, y, block * columns, workgroup,
-                        thread, grid,
+                        sums, shared, shared, residual, residual, x, x, y, y, y, block * columns,
+                        workgroup, thread, grid,
                     )  # fmt: skip
 
     return without(func, {"residual"} & set(product.unused()))

@@ -115,11 +115,15 @@ class MatvecTile:
 
 @dataclass(frozen=True)
 class MatvecGrid:
-    """A tile applied to a product, on a device with subgroups of so many lanes."""
+    """A tile applied to a product, on a device with subgroups of so many lanes.
+
+    With `overlap` the kernel starts before the one before it has ended (overlap.py).
+    """
 
     product: Product
     tile: MatvecTile
     subgroup: int
+    overlap: bool = False
 
     def __post_init__(self) -> None:
         if self.product.parts and self.workgroup_outputs % GROUP:
@@ -186,6 +190,27 @@ class MatvecGrid:
         return -(-groups(self.product.fmt.columns) // (self.lanes * self.tile.unroll))
 
     @property
+    def later_steps(self) -> int:
+        """Return how many steps of a tile without `ahead` begin after its activations are there.
+
+        A kernel that has to wait for them loads the weights of its first step before.
+        """
+        return self.steps - int(self.overlap)
+
+    def later(self, step: Any) -> Any:
+        """Return the number of such a step among all."""
+        return step + int(self.overlap)
+
+    @property
+    def early(self) -> bool:
+        """Whether what the end of the product reads is loaded at its beginning: matvec_early.py.
+
+        A lane then holds the gain of one chunk of its workgroup's outputs.
+        """
+        chunks = self.workgroup_outputs // 4 if self.product.gained else 0
+        return self.overlap and chunks * self.columns <= self.threads
+
+    @property
     def whole(self) -> bool:
         """Whether every lane has a group in every step."""
         return groups(self.product.fmt.columns) % (self.lanes * self.tile.unroll) == 0
@@ -213,6 +238,19 @@ class MatvecGrid:
     def lane(self, thread: Any) -> Any:
         """Return a thread's place among the lanes that divide a row's columns."""
         return thread % self.lanes
+
+    def writes(self, thread: Any, r: Any, m: Any) -> Any:
+        """Return whether a lane stores output r of row m: different lanes store different ones."""
+        return self.lane(thread) == (r * self.columns + m) % self.writers
+
+    def held_at(self, r: Any, m: Any) -> Any:
+        """Return which of those that a lane stores this one is."""
+        return (r * self.columns + m) // self.writers
+
+    @property
+    def held(self) -> int:
+        """Return how many results a lane stores at most."""
+        return -(-self.rows * self.columns // self.writers)
 
     def place(self, thread: Any, r: Any) -> Any:
         """Return which of the workgroup's outputs is output r of a thread's subgroup."""

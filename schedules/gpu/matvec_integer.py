@@ -7,10 +7,12 @@ from typing import Any
 
 from tvm.script import tirx as T
 
+from ferrylm.schedules.gpu.activations import COLUMNS
 from ferrylm.schedules.gpu.layout import RADIX, padded
+from ferrylm.schedules.gpu.matvec_early import load_constants, wait_for_inputs
 from ferrylm.schedules.gpu.matvec_epilogue import store
 from ferrylm.schedules.gpu.matvec_grid import MatvecGrid, MatvecTile, Product
-from ferrylm.schedules.gpu.operations import dot4, fma, grid_dependency_wait
+from ferrylm.schedules.gpu.operations import dot4, fma
 from ferrylm.schedules.gpu.row_counts import row_count
 from ferrylm.schedules.gpu.signature import without
 
@@ -117,16 +119,16 @@ def multiply_step(  # noqa: D103
 
 @T.inline
 def sum_groups(  # noqa: D103
-    x_codes, x_terms, codes, scale, minimum, sums, first_m, workgroup, thread, grid, overlap
-):
+    x_codes, x_terms, codes, scale, minimum, added, held_added, sums, first_m, workgroup, thread,
+    grid,
+):  # fmt: skip
     words = T.alloc_buffer((grid.slots * grid.product.fmt.words,), "uint32", scope="local")
     terms = T.alloc_buffer((grid.slots, 2), "float32", scope="local")
     if grid.tile.ahead:
         held = T.alloc_buffer((grid.slots * grid.product.fmt.words,), "uint32", scope="local")
         held_terms = T.alloc_buffer((grid.slots, 2), "float32", scope="local")
         load_step(codes, scale, minimum, words, terms, workgroup, thread, 0, grid)
-        if overlap:
-            T.evaluate(grid_dependency_wait())
+        wait_for_inputs(added, held_added, first_m, workgroup, thread, grid)
         for step in T.serial(grid.steps - 1):
             for i in T.unroll(grid.slots * grid.product.fmt.words):
                 held[i] = words[i]
@@ -137,11 +139,17 @@ def sum_groups(  # noqa: D103
             multiply_step(x_codes, x_terms, held, held_terms, sums, first_m, thread, step, grid)
         multiply_step(x_codes, x_terms, words, terms, sums, first_m, thread, grid.steps - 1, grid)
     else:
-        if overlap:
-            T.evaluate(grid_dependency_wait())
-        for step in T.serial(grid.steps):
-            load_step(codes, scale, minimum, words, terms, workgroup, thread, step, grid)
-            multiply_step(x_codes, x_terms, words, terms, sums, first_m, thread, step, grid)
+        if grid.overlap:
+            load_step(codes, scale, minimum, words, terms, workgroup, thread, 0, grid)
+            wait_for_inputs(added, held_added, first_m, workgroup, thread, grid)
+            multiply_step(x_codes, x_terms, words, terms, sums, first_m, thread, 0, grid)
+        for step in T.serial(grid.later_steps):
+            load_step(
+                codes, scale, minimum, words, terms, workgroup, thread, grid.later(step), grid
+            )
+            multiply_step(
+                x_codes, x_terms, words, terms, sums, first_m, thread, grid.later(step), grid
+            )
 
 
 def integer_matvec(product: Product, tile: MatvecTile, width: int, *, overlap: bool = False) -> Any:
@@ -151,7 +159,7 @@ def integer_matvec(product: Product, tile: MatvecTile, width: int, *, overlap: b
     """
     rows, fmt = product.rows, product.fmt
     extent, columns = row_count(rows), rows.tile
-    grid, tensors = MatvecGrid(product, tile, width), fmt.tensors()
+    grid, tensors = MatvecGrid(product, tile, width, overlap), fmt.tensors()
     codes_shape, scale_shape = tensors["codes"][1], tensors["scale"][1]
     outputs = padded(product.outputs)
 
@@ -181,15 +189,20 @@ def integer_matvec(product: Product, tile: MatvecTile, width: int, *, overlap: b
                     shared = T.alloc_buffer(grid.shared_sums, "float32", scope="shared")
                     results = T.alloc_buffer(grid.shared_results, "float32", scope="shared")
                     sums = T.alloc_buffer((grid.sums,), "float32", scope="local")
+                    held = T.alloc_buffer((grid.held,), "float32", scope="local")
+                    held_gain = T.alloc_buffer((COLUMNS,), "float32", scope="local")
                     for i in T.unroll(grid.sums):
                         sums[i] = T.float32(0)
+                    load_constants(
+                        residual, gain, held, held_gain, block * columns, workgroup, thread, grid
+                    )
                     sum_groups(
-                        x_codes, x_terms, codes, scale, minimum, sums, block * columns,
-                        workgroup, thread, grid, overlap,
+                        x_codes, x_terms, codes, scale, minimum, residual, held, sums,
+                        block * columns, workgroup, thread, grid,
                     )  # fmt: skip
                     store(
-                        sums, shared, results, residual, gain, y, y_codes, y_terms,
-                        block * columns, workgroup, thread, grid,
+                        sums, shared, results, residual, held, gain, held_gain, y, y_codes,
+                        y_terms, block * columns, workgroup, thread, grid,
                     )  # fmt: skip
 
     return without(func, product.unused())
