@@ -50,6 +50,12 @@ class AttentionShape:
     kv_dtype: str
     query_tile: int = 1
     variant: AttentionVariant = PLAIN_ATTENTION
+    head_norm_eps: float | None = None  # of an RMSNorm of each query and key head before RoPE
+
+    @property
+    def norms_heads(self) -> bool:
+        """Whether each query and key head is normalized before it is rotated."""
+        return self.head_norm_eps is not None
 
     @property
     def score_scale(self) -> float:

@@ -1,10 +1,12 @@
-# mypy: disable-error-code="untyped-decorator,no-untyped-def"
+# mypy: disable-error-code="untyped-decorator,no-untyped-def,valid-type"
 """Rotary embedding of queries and keys, and the append of keys and values to their pages.
 
 computes  (a, b) -> (a cos - b sin, b cos + a sin) for the halves a, b of each head ("rotate half",
-          as Hugging Face's Llama has it), cos and sin of position * frequency from tables
+          as Hugging Face's Llama has it), cos and sin of position * frequency from tables;
+          where the shape norms heads, of x / sqrt(mean(x^2) + eps) * gain of each head x
 shapes    qkv float32 (M, padded((Hq + 2 Hkv) * D, 16)): query, key, value heads
           cos, sin float32 (C, D / 2); positions int32 (M,), -1 for a padding row
+          gains float32 (2 D,): of query heads, then of key heads
           q float32 (M, Hq, D), also scaled by shape.score_scale
           pages as in attention.py, written in place
 mapping   rows in parallel when there are many
@@ -20,10 +22,11 @@ from ferrylm.schedules.cpu.activations import row_loop
 from ferrylm.schedules.cpu.attention import AttentionShape
 from ferrylm.schedules.cpu.layout import padded
 from ferrylm.schedules.cpu.rows import Rows
+from ferrylm.schedules.signature import without
 
 
 def rope_append(rows: Rows, shape: AttentionShape, *, one_sequence: bool) -> Any:
-    """Return the PrimFunc (qkv, cos, sin, positions, block_tables, keys, values, q).
+    """Return the PrimFunc (qkv, cos, sin, positions, block_tables, keys, values, [gains], q).
 
     Row m belongs to sequence m, or to sequence 0 when there is only `one_sequence`. Rows of
     padding append nothing; their queries are rotated as at position 0.
@@ -34,11 +37,13 @@ def rope_append(rows: Rows, shape: AttentionShape, *, one_sequence: bool) -> Any
     lanes = next(n for n in (16, 8, 4, 2, 1) if half % n == 0)
     width = padded((heads + 2 * kv_heads) * head_dim)
     sequences = 1 if one_sequence else extent
+    eps, normed = shape.head_norm_eps or 0.0, shape.norms_heads
 
     @T.prim_func(s_tir=True, private=True)
     def func(
         pqkv: T.handle, pcos: T.handle, psin: T.handle, ppositions: T.handle, ptables: T.handle,
-        pkeys: T.handle, pvalues: T.handle, pq: T.handle,
+        pkeys: T.handle, pvalues: T.handle, gains: T.Buffer((2 * head_dim,), "float32"),
+        pq: T.handle,
     ):  # fmt: skip
         T.func_attr({"tirx.noalias": True})
         pages, page_size, table_width, context = T.int32(), T.int32(), T.int32(), T.int32()
@@ -57,13 +62,19 @@ def rope_append(rows: Rows, shape: AttentionShape, *, one_sequence: bool) -> Any
             where[1] = tables[0 if one_sequence else m, where[0] // page_size]
             where[2] = where[0] % page_size
             for h in T.serial(heads):
-                rotate(qkv, m, h * head_dim, cos, sin, where[0], rotated, half, lanes)
+                turn(
+                    qkv, gains, m, h * head_dim, 0, cos, sin, where[0], rotated, half, lanes, eps,
+                    normed,
+                )  # fmt: skip
                 for i in T.serial(2 * half // lanes):
                     for lane in T.vectorized(lanes):
                         q[m, h, i * lanes + lane] = rotated[i * lanes + lane] * T.float32(scale)
             if positions[m] >= 0:
                 for h in T.serial(kv_heads):
-                    rotate(qkv, m, (heads + h) * head_dim, cos, sin, where[0], rotated, half, lanes)
+                    turn(
+                        qkv, gains, m, (heads + h) * head_dim, head_dim, cos, sin, where[0],
+                        rotated, half, lanes, eps, normed,
+                    )  # fmt: skip
                     for d in T.serial(head_dim):
                         keys[where[1], h, d, where[2]] = T.cast(rotated[d], shape.kv_dtype)
                     for i in T.serial(2 * half // lanes):
@@ -73,7 +84,29 @@ def rope_append(rows: Rows, shape: AttentionShape, *, one_sequence: bool) -> Any
                                 shape.kv_dtype,
                             )
 
-    return func
+    return func if normed else without(func, ["gains"])
+
+
+@T.inline
+def norm_head(qkv, gains, m, first, gain, head, half, lanes, eps):  # noqa: D103
+    squares = T.alloc_buffer((lanes,), "float32", scope="local")
+    total = T.alloc_buffer((1,), "float32", scope="local")
+    for lane in T.vectorized(lanes):
+        squares[lane] = T.float32(0)
+    for i in T.serial(2 * half // lanes):
+        for lane in T.vectorized(lanes):
+            squares[lane] = (
+                squares[lane] + qkv[m, first + i * lanes + lane] * qkv[m, first + i * lanes + lane]
+            )
+    total[0] = T.float32(0)
+    for lane in T.serial(lanes):
+        total[0] = total[0] + squares[lane]
+    total[0] = T.float32(1) / T.sqrt(total[0] * T.float32(1 / (2 * half)) + T.float32(eps))
+    for i in T.serial(2 * half // lanes):
+        for lane in T.vectorized(lanes):
+            head[0, i * lanes + lane] = (
+                qkv[m, first + i * lanes + lane] * total[0] * gains[gain + i * lanes + lane]
+            )
 
 
 @T.inline
@@ -89,3 +122,15 @@ def rotate(qkv, m, first, cos, sin, position, rotated, half, lanes):  # noqa: D1
                 qkv[m, first + half + i * lanes + lane] * cos[position, i * lanes + lane]
                 + qkv[m, first + i * lanes + lane] * sin[position, i * lanes + lane]
             )
+
+
+@T.inline
+def turn(  # noqa: D103
+    qkv, gains, m, first, gain, cos, sin, position, rotated, half, lanes, eps, normed
+):
+    if normed:
+        head = T.alloc_buffer((1, 2 * half), "float32", scope="local")
+        norm_head(qkv, gains, m, first, gain, head, half, lanes, eps)
+        rotate(head, 0, 0, cos, sin, position, rotated, half, lanes)
+    else:
+        rotate(qkv, m, first, cos, sin, position, rotated, half, lanes)

@@ -250,7 +250,7 @@ class GpuKernels:
         q = nn.Tensor.placeholder((m, shape.num_heads, shape.head_dim), "float32")
         if ("rope_append", None) not in self._cache:
             threads = row_threads(self.profile, int(qkv.shape[1]))
-            func = self._launched(rope.rope_append(rows, shape, threads))
+            func = self._launched(rope.rope_append(rows, shape, threads, self.profile.subgroup))
             self._cache["rope_append", None] = func
         args = [qkv, step.cos, step.sin, step.positions, step.block_tables, keys, values]
         found = op.tensor_ir_inplace_op(

@@ -2,10 +2,12 @@
 """Rotary embedding of a prompt's queries and keys, and the append to their pages, on GPUs.
 
 computes  (a, b) -> (a cos - b sin, b cos + a sin) for the halves a, b of each head ("rotate half",
-          as Hugging Face's Llama has it), cos and sin of position * frequency from tables
+          as Hugging Face's Llama has it), cos and sin of position * frequency from tables;
+          where the shape norms heads, of x / sqrt(mean(x^2) + eps) * gain of each head x
 shapes    qkv float32 (M, padded((Hq + 2 Hkv) * D)): query, key, value heads
           cos, sin float32 (C, D / 2); positions int32 (M,), -1 for a padding row
           block_tables int32 (1, W)
+          gains float32 (2 D,): of query heads, then of key heads
           q float32 (M, Hq, D), also scaled by shape.score_scale
           pages as in layout.py, written in place
 mapping   workgroup  a row; lane  a pair of elements of one head after another
@@ -19,28 +21,31 @@ from tvm.script import tirx as T
 
 from ferrylm.schedules.cpu.attention import AttentionShape
 from ferrylm.schedules.cpu.rows import Rows
+from ferrylm.schedules.gpu.head_norm import row_factors
 from ferrylm.schedules.gpu.layout import KEY_VECTOR, padded
 from ferrylm.schedules.gpu.row_counts import row_count
+from ferrylm.schedules.gpu.signature import without
 
 
-def rope_append(rows: Rows, shape: AttentionShape, threads: int) -> Any:
-    """Return the PrimFunc (qkv, cos, sin, positions, block_tables, keys, values, q).
+def rope_append(rows: Rows, shape: AttentionShape, threads: int, subgroup: int) -> Any:
+    """Return the PrimFunc (qkv, cos, sin, positions, block_tables, keys, values, [gains], q).
 
     All rows belong to one sequence. Rows of padding append nothing; their queries are rotated as at
     position 0. (Of a decode step attention_decode.py does this.)
     """
     extent = row_count(rows)
     heads, kv_heads, head_dim = shape.num_heads, shape.num_kv_heads, shape.head_dim
-    half, scale = head_dim // 2, shape.score_scale
-    pairs = (heads + 2 * kv_heads) * half
+    half = head_dim // 2
     width = padded((heads + 2 * kv_heads) * head_dim)
     vectors, value_width = -(-head_dim // KEY_VECTOR), padded(head_dim, KEY_VECTOR)
     kv_dtype = shape.kv_dtype
+    eps, normed = shape.head_norm_eps or 0.0, shape.norms_heads
 
     @T.prim_func(s_tir=True, private=True)
     def func(
         pqkv: T.handle, pcos: T.handle, psin: T.handle, ppositions: T.handle, ptables: T.handle,
-        pkeys: T.handle, pvalues: T.handle, pq: T.handle,
+        pkeys: T.handle, pvalues: T.handle, gains: T.Buffer((2 * head_dim,), "float32"),
+        pq: T.handle,
     ):  # fmt: skip
         T.func_attr({"tirx.noalias": True})
         pages, page_size, table_width, context = T.int32(), T.int32(), T.int32(), T.int32()
@@ -58,25 +63,30 @@ def rope_append(rows: Rows, shape: AttentionShape, threads: int) -> Any:
                 turned = T.alloc_buffer((2,), "float32", scope="local")
                 where[0] = T.max(positions[m], 0)
                 where[1] = tables[0, T.truncdiv(where[0], page_size)]
-                for i in T.serial((pairs + threads - 1) // threads):
-                    head = T.meta_var((i * threads + thread) // half)
-                    d = T.meta_var((i * threads + thread) % half)
-                    if i * threads + thread < pairs:
-                        turned[0] = qkv[m, head * head_dim + d]
-                        turned[1] = qkv[m, head * head_dim + half + d]
-                        if head < heads + kv_heads:
-                            rotate(turned, cos[where[0], d], sin[where[0], d])
-                        if head < heads:
-                            q[m, head, d] = turned[0] * T.float32(scale)
-                            q[m, head, half + d] = turned[1] * T.float32(scale)
-                        else:
-                            if positions[m] >= 0:
-                                append(
-                                    turned, keys, values, where, head - heads, d, half, kv_heads,
-                                    page_size, kv_dtype,
-                                )  # fmt: skip
+                if normed:
+                    factors = T.alloc_buffer((heads + kv_heads,), "float32", scope="shared")
+                    row_factors(
+                        factors, qkv, m, thread, threads, subgroup, heads + kv_heads, head_dim, eps
+                    )
+                    turn_row(
+                        qkv, cos, sin, positions, keys, values, q, gains, factors, turned, where,
+                        m, thread, threads, page_size, shape,
+                    )  # fmt: skip
+                else:
+                    turn_row(
+                        qkv, cos, sin, positions, keys, values, q, cos, cos, turned, where, m,
+                        thread, threads, page_size, shape,
+                    )  # fmt: skip
 
-    return func
+    if not normed:
+        return without(func, ["gains"])
+    return func.with_attr("ferrylm.subgroup_size", subgroup)
+
+
+@T.inline
+def scale_pair(turned, factor, gains, at, half):  # noqa: D103
+    turned[0] = turned[0] * factor * gains[at]
+    turned[1] = turned[1] * factor * gains[at + half]
 
 
 @T.inline
@@ -107,3 +117,32 @@ def append(turned, keys, values, where, head, d, half, kv_heads, page_size, dtyp
         values[where[1], head - kv_heads, T.truncmod(where[0], page_size), half + d] = T.cast(
             turned[1], dtype
         )
+
+
+@T.inline
+def turn_row(  # noqa: D103
+    qkv, cos, sin, positions, keys, values, q, gains, factors, turned, where, m, thread, threads,
+    page_size, shape,
+):  # fmt: skip
+    heads, kv_heads, half = T.meta_var((shape.num_heads, shape.num_kv_heads, shape.head_dim // 2))
+    pairs = T.meta_var((heads + 2 * kv_heads) * half)
+    for i in T.serial((pairs + threads - 1) // threads):
+        head = T.meta_var((i * threads + thread) // half)
+        d = T.meta_var((i * threads + thread) % half)
+        if i * threads + thread < pairs:
+            turned[0] = qkv[m, head * (2 * half) + d]
+            turned[1] = qkv[m, head * (2 * half) + half + d]
+            if head < heads + kv_heads:
+                if shape.norms_heads:
+                    gain = T.meta_var(T.Select(head < heads, 0, 2 * half))
+                    scale_pair(turned, factors[head], gains, gain + d, half)
+                rotate(turned, cos[where[0], d], sin[where[0], d])
+            if head < heads:
+                q[m, head, d] = turned[0] * T.float32(shape.score_scale)
+                q[m, head, half + d] = turned[1] * T.float32(shape.score_scale)
+            else:
+                if positions[m] >= 0:
+                    append(
+                        turned, keys, values, where, head - heads, d, half, kv_heads, page_size,
+                        shape.kv_dtype,
+                    )  # fmt: skip

@@ -63,14 +63,19 @@ class AttentionCase:
     tokens: int
     page_size: int = 32
     kv_dtype: str = "float16"
+    head_norm_eps: float | None = None
 
     @property
     def shape(self) -> AttentionShape:
         """Return what the kernels are made for."""
-        return AttentionShape(self.num_heads, self.num_kv_heads, self.head_dim, self.kv_dtype)
+        return AttentionShape(
+            self.num_heads, self.num_kv_heads, self.head_dim, self.kv_dtype,
+            head_norm_eps=self.head_norm_eps,
+        )  # fmt: skip
 
     def __str__(self) -> str:
-        heads = f"{self.num_heads}/{self.num_kv_heads}x{self.head_dim}"
+        normed = "" if self.head_norm_eps is None else "-normed"
+        heads = f"{self.num_heads}/{self.num_kv_heads}x{self.head_dim}{normed}"
         return f"attention-{heads}-{self.kv_dtype}-{self.tokens}tokens-page{self.page_size}"
 
 

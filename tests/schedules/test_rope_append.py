@@ -21,10 +21,13 @@ from tests.schedules.kernel_runner import (
 
 ROPE = RopeConfig("default", 10000.0)
 CONTEXT = 96
+GAINS = np.random.default_rng(3).uniform(0.5, 2, 256).astype(np.float32)
 CASES = (
     AttentionCase(3, 3, 18, 1, 32, "float32"),
     AttentionCase(9, 3, 64, 1, 32, "float16"),
     AttentionCase(8, 1, 80, 1, 64, "float32"),
+    AttentionCase(3, 3, 18, 1, 32, "float32", head_norm_eps=1e-2),
+    AttentionCase(4, 1, 128, 1, 32, "float16", head_norm_eps=1e-2),
 )
 
 
@@ -38,6 +41,7 @@ def run_step(kernel: object, case: AttentionCase, positions: list[int], tables: 
     )
     cos, sin = rope_tables(ROPE, case.head_dim, CONTEXT, CONTEXT)
     pages, dim, page = int(tables.max()) + 2, case.head_dim, case.page_size
+    gains = [GAINS[: 2 * dim]] if case.shape.norms_heads else []
     tensors = shared(
         qkv,
         cos,
@@ -46,10 +50,11 @@ def run_step(kernel: object, case: AttentionCase, positions: list[int], tables: 
         tables.astype(np.int32),
         np.full((pages, case.num_kv_heads, dim, page), 9, case.kv_dtype),
         np.full((pages, case.num_kv_heads, page, dim), 9, case.kv_dtype),
+        *gains,
         np.full((len(positions), case.num_heads, dim), 9, np.float32),
     )
     kernel(*tensors)  # type: ignore[operator]
-    keys, values, q = map(contents, tensors[5:])
+    keys, values, *_, q = map(contents, tensors[5:])
     return qkv[:, : heads * dim].reshape(len(positions), heads, dim), q, keys, values
 
 
@@ -57,9 +62,14 @@ def check(case: AttentionCase, positions: list[int], tables: np.ndarray, found: 
     qkv, q, keys, values = found
     frequencies, scaling = reference.rope_frequencies(ROPE, case.head_dim, CONTEXT)
     places = np.maximum(positions, 0)
-    rotated = reference.rotate(
-        qkv[:, : case.num_heads + case.num_kv_heads], places, frequencies, scaling
-    )
+    turning = qkv[:, : case.num_heads + case.num_kv_heads].astype(np.float64)
+    if case.head_norm_eps is not None:
+        own, dim = turning[:, : case.num_heads], case.head_dim
+        turning[:, : case.num_heads] = reference.rms_norm(own, GAINS[:dim], case.head_norm_eps)
+        own = turning[:, case.num_heads :]
+        gains = GAINS[dim : 2 * dim]
+        turning[:, case.num_heads :] = reference.rms_norm(own, gains, case.head_norm_eps)
+    rotated = reference.rotate(turning, places, frequencies, scaling)
     wanted = rotated[:, : case.num_heads] / np.sqrt(case.head_dim)
     real = [row for row, position in enumerate(positions) if position >= 0]
     assert nmse(q[real], wanted[real]) <= FP32.operator_nmse

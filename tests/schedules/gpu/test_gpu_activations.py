@@ -164,9 +164,11 @@ def test_a_row_is_selected(machine: Machine) -> None:
 
 
 @on_every_machine
-@pytest.mark.parametrize("head_dim", [18, 64])
-def test_rope_rotates_and_appends_to_the_pages(machine: Machine, head_dim: int) -> None:
-    shape = AttentionShape(6, 2, head_dim, "float16")
+@pytest.mark.parametrize(("head_dim", "eps"), [(18, None), (64, None), (18, 1e-2), (80, 1e-2)])
+def test_rope_rotates_and_appends_to_the_pages(
+    machine: Machine, head_dim: int, eps: float | None
+) -> None:
+    shape = AttentionShape(6, 2, head_dim, "float16", head_norm_eps=eps)
     positions = np.array([5, -1, 70, 33], np.int32)
     m, half, page, wide = len(positions), head_dim // 2, 32, padded(head_dim, 8)
     generator = np.random.default_rng(0)
@@ -176,7 +178,8 @@ def test_rope_rotates_and_appends_to_the_pages(machine: Machine, head_dim: int) 
     table = generator.permutation(m * 4)[:4].astype(np.int32)
     keys = np.zeros((m * 4, 2, wide // 8, page, 8), np.float16)
     values = np.zeros((m * 4, 2, page, wide), np.float16)
-    func = rope.rope_append(Rows(m, m), shape, 64)
+    func = rope.rope_append(Rows(m, m), shape, 64, machine.dot.subgroup)
+    gains = generator.uniform(0.5, 2, 2 * head_dim).astype(np.float32)
     built = machine.build({"f": func})["f"]
     inputs = [
         qkv,
@@ -186,10 +189,14 @@ def test_rope_rotates_and_appends_to_the_pages(machine: Machine, head_dim: int) 
         table[None],
         keys,
         values,
+        *([gains] if eps else []),
         np.zeros((m, 6, head_dim), np.float32),
     ]
-    *_, found_keys, found_values, q = machine.run_in_place(built, inputs)
+    found_keys, found_values, *_, q = machine.run_in_place(built, inputs)[5:]
     heads = qkv[:, : 10 * head_dim].reshape(m, 10, head_dim).astype(np.float64)
+    if eps:
+        for part, gain in ((slice(0, 6), gains[:head_dim]), (slice(6, 8), gains[head_dim:])):
+            heads[:, part] = reference.rms_norm(heads[:, part], gain, eps)
     where = np.maximum(positions, 0)
     c, s = cos[where][:, None].astype(np.float64), sin[where][:, None].astype(np.float64)
     first, second = heads[:, :8, :half], heads[:, :8, half:]
