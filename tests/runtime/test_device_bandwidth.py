@@ -27,7 +27,7 @@ PROGRAM = Path(__file__).parents[1] / "support" / "observed_cuda_program.py"
 class FakeGpu:
     """Copies at a fixed rate on a clock of its own."""
 
-    kind, name = "vulkan", "Some GPU"
+    kind, name, device_class = "vulkan", "Some GPU", "discrete"
 
     def __init__(self, free_bytes: int, bytes_per_s: float) -> None:
         self.free_bytes, self.bytes_per_s, self.now = free_bytes, bytes_per_s, 0.0
@@ -80,6 +80,13 @@ def test_the_librarys_kernel_reads_where_there_is_one(rate: float) -> None:
     assert found.gb_s == pytest.approx(rate / 1e9, rel=0.01)
     assert gpu.reads_zeroes  # memory that was never written may be one page
     assert 900 * MIB < gpu.largest_read_bytes <= 1024 * MIB  # what Vulkan lets every device take
+
+
+def test_a_device_in_software_copies_all_the_same() -> None:
+    gpu = FakeGpu(3 << 30, 20e9)
+    gpu.device_class = "software"
+    found = measure_device_bandwidth(gpu, 1, gpu.read, clock=lambda: gpu.now)  # type: ignore[arg-type]
+    assert (found.method, gpu.largest_read_bytes) == (COPY, 0)
 
 
 def test_half_of_the_free_memory_is_read_where_that_is_less() -> None:

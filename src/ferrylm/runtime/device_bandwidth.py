@@ -13,6 +13,7 @@ import numpy as np
 from ferrylm.errors import MemoryLimitError
 from ferrylm.runtime.backends.base import Backend
 from ferrylm.runtime.bandwidth import measure_read_bandwidth
+from ferrylm.runtime.devices import SOFTWARE
 from ferrylm.runtime.memory_read import read_gb_s
 
 if TYPE_CHECKING:
@@ -51,14 +52,15 @@ def measure_device_bandwidth(
     Through CUDA a kernel of ours reads 4 GiB, or half of what is free. On other GPUs `reader`,
     which the library brings along (memory_read.py), reads up to 960 MiB. Without it 256 MiB are
     copied, which is slower than reading and on some drivers much slower (NVIDIA's Vulkan), so that
-    a share of this rate may exceed 100 %. Raises MemoryLimitError where that does not fit.
+    a share of this rate may exceed 100 %. So they are on a device in software, whose lanes load
+    one after another. Raises MemoryLimitError where that does not fit.
     """
     if backend.kind == "cpu":
         return DeviceBandwidth(measure_read_bandwidth(threads).gb_s, READ)
     if backend.kind == "cuda":
         return _read(cast("CudaBackend", backend))
     report = backend.report()
-    if reader is not None and report is not None:
+    if reader is not None and report is not None and report.device_class != SOFTWARE:
         _check(backend, report.free_bytes, 2 * _LEAST_TENSOR_BYTES)
         size_bytes = min(_TENSOR_BYTES, report.free_bytes // 2)
         return DeviceBandwidth(read_gb_s(backend, reader, size_bytes, clock), KERNEL_READ)
