@@ -1,4 +1,4 @@
-"""A library for AMD GPUs: the chips whose waves have one width, through HIP."""
+"""A library for AMD GPUs: the chips of one tier, through HIP."""
 
 from __future__ import annotations
 
@@ -15,28 +15,26 @@ from ferrylm.compile.library import (
     export_library,
     trace_model,
 )
-from ferrylm.compile.rocm.architectures import DEFAULT_NAMES, Architecture, architectures
+from ferrylm.compile.rocm.architectures import DEFAULT_NAMES, Architecture
 from ferrylm.compile.rocm.build_hook import ahead_of_time
 from ferrylm.compile.rocm.code_object import rocm_target
+from ferrylm.compile.rocm_tiers import TIERS, RocmTier, chips_of
 from ferrylm.runtime.manifest import Requirements, RocmNeeds
 from ferrylm.schedules.gpu.kernels import GpuKernels
 from ferrylm.schedules.gpu.memory_read import memory_read
-from ferrylm.schedules.gpu.profile import GpuProfile
 
-WAVES = {"wave32": 32, "wave64": 64}  # RDNA; GCN and CDNA
 _HOST_MACHINE = "x86_64"
 _HOST = {"kind": "llvm", "mtriple": "x86_64-unknown-linux-gnu", "mcpu": "x86-64"}
 _PREFERENCE = 100
 _KV_DTYPE = "float16"
-_SHARED_BYTES = 64 << 10  # of a workgroup, on every chip of the list
 
 
 @dataclass(frozen=True)
 class RocmJob:
-    """The ROCm library for one wave width."""
+    """The ROCm library of one tier."""
 
     plan: ModelPlan
-    tier: str  # of WAVES
+    tier: str  # of TIERS
     names: tuple[str, ...] = DEFAULT_NAMES
 
     @property
@@ -46,20 +44,14 @@ class RocmJob:
 
     def run(self) -> BuiltLibrary:
         """Build it. Raises CompileError, UsageError."""
-        return build_rocm_library(self.plan, self.tier, chips_of(self.tier, self.names))
+        return build_rocm_library(self.plan, TIERS[self.tier], chips_of(self.tier, self.names))
 
 
-def chips_of(tier: str, names: tuple[str, ...] = DEFAULT_NAMES) -> tuple[Architecture, ...]:
-    """Return those of the named architectures whose waves have the tier's width.
-
-    Raises UsageError for an unknown name.
-    """
-    return tuple(chip for chip in architectures(names) if chip.wave == WAVES[tier])
-
-
-def build_rocm_library(plan: ModelPlan, tier: str, chips: tuple[Architecture, ...]) -> BuiltLibrary:
-    """Compile the model for chips of one wave width. Raises CompileError."""
-    profile = GpuProfile(tier, "rocm", WAVES[tier], dot=True, shared_bytes=_SHARED_BYTES)
+def build_rocm_library(
+    plan: ModelPlan, tier: RocmTier, chips: tuple[Architecture, ...]
+) -> BuiltLibrary:
+    """Compile the model for chips of one tier. Raises CompileError."""
+    profile = tier.profile
     arithmetic = profile.arithmetic(plan.arithmetic)
     plan = replace(plan, kv_dtype=_KV_DTYPE, arithmetic=arithmetic)
     traced = trace_model(plan, GpuKernels(profile, arithmetic, plan.attention_shape))
@@ -72,7 +64,7 @@ def build_rocm_library(plan: ModelPlan, tier: str, chips: tuple[Architecture, ..
     names = tuple(chip.name for chip in chips)
     traits = TargetTraits(
         kind="rocm",
-        tier=tier,
+        tier=tier.name,
         preference=_PREFERENCE,
         arithmetic=arithmetic,
         requires=Requirements(_HOST_MACHINE, (), rocm=RocmNeeds(names)),

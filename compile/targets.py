@@ -11,7 +11,9 @@ from ferrylm.compile.cuda.tiers import TIERS as CUDA_TIERS
 from ferrylm.compile.cuda.tiers import chips_of as cuda_chips_of
 from ferrylm.compile.library import LibraryJob, ModelPlan
 from ferrylm.compile.rocm.architectures import DEFAULT_NAMES
-from ferrylm.compile.rocm_library import WAVES, RocmJob, chips_of
+from ferrylm.compile.rocm_library import RocmJob
+from ferrylm.compile.rocm_tiers import TIERS as ROCM_TIERS
+from ferrylm.compile.rocm_tiers import chips_of
 from ferrylm.compile.vulkan_tiers import TIERS
 from ferrylm.errors import UsageError
 from ferrylm.schedules.cpu.profile import PROFILES
@@ -20,7 +22,7 @@ _TIERS: dict[str, tuple[str, ...]] = {
     "cpu": tuple(PROFILES),
     "vulkan": tuple(TIERS),
     "cuda": tuple(CUDA_TIERS),
-    "rocm": tuple(WAVES),
+    "rocm": tuple(ROCM_TIERS),
 }
 
 _ONLY_BY_NAME = {f"vulkan-{name}" for name, tier in TIERS.items() if tier.only_by_name}
@@ -35,7 +37,7 @@ class Chips:
 
     def __post_init__(self) -> None:
         parse_architectures(self.cuda)
-        for tier in WAVES:
+        for tier in ROCM_TIERS:
             chips_of(tier, self.rocm)
 
 
@@ -54,7 +56,7 @@ def expand_targets(names: Sequence[str], chips: Chips | None = None) -> list[str
     if not names:
         raise UsageError("no target", wanted="one at least", fix="give --target cpu")
     listed = chips or Chips()
-    empty = {f"rocm-{tier}" for tier in WAVES if not chips_of(tier, listed.rocm)}
+    empty = {f"rocm-{tier}" for tier in ROCM_TIERS if not chips_of(tier, listed.rocm)}
     empty |= {f"cuda-{tier}" for tier in CUDA_TIERS if not cuda_chips_of(tier, listed.cuda)}
     left_out = empty | _ONLY_BY_NAME
     chosen: dict[str, None] = {}

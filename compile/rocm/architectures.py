@@ -22,7 +22,8 @@ class Architecture:
 
     `dot` says which 4 x 8 bit dot product there is: "signed" (v_dot4_i32_i8, both signed), "mixed"
     (v_dot4_i32_iu8, any signs) or "none". `lanes` is the addressing of lanes: "gcn" (rows of 16 and
-    mirrors) or "rdna" (also any exclusive or within a row, and an exchange of rows).
+    mirrors) or "rdna" (also any exclusive or within a row, and an exchange of rows). `matrix` is
+    the kind of matrix unit (matrix_units.py), or "none".
     """
 
     name: str
@@ -85,7 +86,9 @@ def _cdna(name: str, machine: int, registers: int, members: tuple[str, ...] = ()
 
 
 def _rdna(name: str, machine: int, dot: str, members: tuple[str, ...] = ()) -> Architecture:
-    matrix = "wmma" if dot == "mixed" else "none"
+    matrix = "none"
+    if dot == "mixed":
+        matrix = "wmma12" if name.startswith("gfx12") else "wmma"
     return Architecture(name, 32, machine, dot, "rdna", members, matrix=matrix)
 
 

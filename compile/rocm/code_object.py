@@ -27,6 +27,7 @@ from tvm.support import rocm as _tvm_rocm  # noqa: F401  (registers what is repl
 from ferrylm.compile.rocm.architectures import Architecture
 from ferrylm.compile.rocm.llvm_text import finish, kernel_names, without_flags
 from ferrylm.compile.rocm.lower_operations import block_extents, lower_operations
+from ferrylm.compile.rocm.matrix_tiles import with_matrix_tiles
 from ferrylm.errors import CompileError
 
 _TRIPLE = "amdgcn-amd-amdhsa-hcc"
@@ -96,7 +97,7 @@ def _generate(module: Any, arch: Architecture) -> str:
     rocm_codegen = tvm.get_global_func("tvm.codegen.llvm.target_rocm")
     # The class is chosen by LLVM's name of the target; TVM registered it under its own.
     tvm.register_global_func("tvm.codegen.llvm.target_amdgcn", rocm_codegen, override=True)
-    lowered = lower_operations(module)
+    lowered = lower_operations(with_matrix_tiles(module, arch))
     target = tvm.target.Target(
         {
             "kind": "llvm",

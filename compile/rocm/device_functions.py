@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from ferrylm.compile.rocm import atomic_functions, lane_functions, number_functions
+from ferrylm.compile.rocm import atomic_functions, lane_functions, matrix_units, number_functions
 from ferrylm.compile.rocm.architectures import Architecture
 from ferrylm.compile.rocm.llvm_types import ValueType
 from ferrylm.errors import CompileError
@@ -24,6 +24,7 @@ UNTYPED = (
     *("dot4_i8", "dot4_u8_i8", "unpack_half2"),
     *("device_release", "device_acquire", "device_count"),
     "atomic_add",
+    *("coopmat_fill", "coopmat_load", "coopmat_mul_add", "coopmat_store"),
 )
 _NAME = re.compile(r"ferrylm\.([a-z0-9_]+)(?:\.((?:float|int|uint)\d+(?:x\d+)?))?((?:\.\d+)*)")
 
@@ -60,6 +61,8 @@ def _untyped(name: str, operation: str, constants: list[int], arch: Architecture
         return atomic_functions.add_to_shared(name)
     if operation == "unpack_half2":
         return number_functions.unpack_half2(name)
+    if operation.startswith("coopmat_"):
+        return matrix_units.function(arch, name, operation)
     return number_functions.dot4(arch, name, first_is_signed=operation == "dot4_i8")
 
 

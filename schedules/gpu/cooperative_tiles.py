@@ -17,10 +17,16 @@ TILES = {
     64: CooperativeTile(2, 2, 4, 4, 32, 2),
 }
 TILE_OF_PAIRS_8 = CooperativeTile(1, 1, 1, 8, 32, 1)
+# On AMD's units through ROCm, ran nowhere. Two waves by two with 64 x 64 sums each read the least
+# from shared memory; a single stage of it lets three workgroups share a compute unit's 64 KiB, so
+# that one multiplies while another decodes.
+TILE_ROCM = CooperativeTile(2, 2, 4, 4, 32, 1)
 
 
 def cooperative_tile(profile: GpuProfile, product: Product) -> CooperativeTile:
     """Return the tile of a product."""
+    if profile.kind == "rocm":
+        return TILE_ROCM
     if profile.subgroup == 8 and product.pairs:
         return TILE_OF_PAIRS_8
     return TILES[profile.subgroup]

@@ -17,8 +17,8 @@ class GpuProfile:
     `shared_bytes` is the shared memory a workgroup may use. `overlap` says that a kernel may start
     before the one before it has ended, and wait for its results itself (NVIDIA, from 90 on).
     `matrix` says that products of float16 matrices are instructions (NVIDIA, mma.m16n8k16).
-    `cooperative` is M, N and K of products of float16 matrices that a subgroup has, if it has any
-    (VK_KHR_cooperative_matrix), with sums in float32.
+    `cooperative` is M, N and K of products of float16 matrices that a subgroup has, if it has any,
+    with sums in float32 (VK_KHR_cooperative_matrix; WMMA and MFMA of AMD).
     """
 
     name: str

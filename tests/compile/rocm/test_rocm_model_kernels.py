@@ -55,7 +55,13 @@ def kernels_of(folder: Path, tier: str, chip: str) -> list[KernelResources]:
     return code_object_resources(chip, code)
 
 
-@pytest.mark.parametrize(("tier", "chip"), [("wave32", "gfx10-3-generic"), ("wave64", "gfx90a")])
+@pytest.mark.parametrize(
+    ("tier", "chip"),
+    [
+        *[("wave32", "gfx10-3-generic"), ("wave64", "gfx906")],
+        *[("wave32-matrix", "gfx1100"), ("wave64-matrix", "gfx90a")],
+    ],
+)
 def test_every_kernel_of_a_model_fits_its_chip(tmp_path: Path, tier: str, chip: str) -> None:
     kernels = kernels_of(tmp_path, tier, chip)
     assert len(kernels) > 20

@@ -35,7 +35,7 @@ def multiply(fmt: WeightFormat, epilogue: str, tile: CooperativeTile) -> Any:
     return cooperative_matmul(product(fmt, epilogue), tile, 8, SHAPE)
 
 
-def check(built: Any, fmt: WeightFormat, epilogue: str, m: int) -> None:
+def check(built: Any, fmt: WeightFormat, epilogue: str, m: int, runner: Any = run) -> None:
     """Run a product on m rows and compare it with float64 of the same rounded activations."""
     x = np.random.default_rng(m).standard_normal((m, fmt.columns)).astype(np.float32)
     canonical = canonical_weights(fmt.storage, fmt.minimum, fmt.rows, fmt.columns)
@@ -46,7 +46,7 @@ def check(built: Any, fmt: WeightFormat, epilogue: str, m: int) -> None:
     shape, dtype = (m, padded(outputs)), "float32"
     if epilogue == "swiglu":
         shape, dtype = CooperativeRows(outputs).shape(m), "uint32"
-    (found,) = run(built, inputs, [(shape, dtype)])
+    (found,) = runner(built, inputs, [(shape, dtype)])
     expected, allowed = expected_of(x.astype(np.float64), canonical, epilogue, residual)
     rows = as_rows(found) if epilogue == "swiglu" else found
     assert (rows[:, outputs:] == 0).all()

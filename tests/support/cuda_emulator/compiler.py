@@ -32,7 +32,8 @@ _SHARED_KIB = {75: 64, 80: 163, 86: 99, 87: 163, 89: 99, 90: 227, 100: 227, 103:
 
 
 @functools.cache
-def _folder() -> Path:
+def folder() -> Path:
+    """Return the folder of this process's libraries."""
     path = Path(tempfile.mkdtemp(prefix="ferrylm-emulator-"))
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     return path
@@ -41,8 +42,8 @@ def _folder() -> Path:
 @functools.cache
 def emulator() -> ctypes.CDLL:
     """Return the library of fibers, shared memory and launches."""
-    target = _folder() / "libemulator.so"
-    _compile([*map(str, sorted(HERE.glob("*.cc"))), *_FIBERS], target)
+    target = folder() / "libemulator.so"
+    compile_library([*map(str, sorted(HERE.glob("*.cc"))), *_FIBERS], target)
     library = ctypes.CDLL(str(target), ctypes.RTLD_GLOBAL)
     library.emulator_launch.restype = ctypes.c_char_p
     return library
@@ -53,10 +54,10 @@ def load(source: str, architecture: Architecture) -> ctypes.CDLL:
     """Return the library of a source of `lowering.for_host`."""
     emulator()
     whole = _head(architecture) + source
-    path = _folder() / f"{hashlib.sha256(whole.encode()).hexdigest()[:16]}.cc"
+    path = folder() / f"{hashlib.sha256(whole.encode()).hexdigest()[:16]}.cc"
     path.write_text(whole)
     target = path.with_suffix(".so")
-    _compile([str(path), *_KERNELS, *_garbage()], target)
+    compile_library([str(path), *_KERNELS, *_garbage()], target)
     return ctypes.CDLL(str(target))
 
 
@@ -75,16 +76,17 @@ def _head(architecture: Architecture) -> str:
 @functools.cache
 def _garbage() -> tuple[str, ...]:
     """Return the option that fills private memory, where the compiler has it."""
-    source = _folder() / "empty.cc"
+    source = folder() / "empty.cc"
     source.write_text("")
     try:
-        _compile([str(source), _GARBAGE], source.with_suffix(".so"))
+        compile_library([str(source), _GARBAGE], source.with_suffix(".so"))
     except RuntimeError:
         return ()
     return (_GARBAGE,)
 
 
-def _compile(arguments: list[str], target: Path) -> None:
+def compile_library(arguments: list[str], target: Path) -> None:
+    """Make a shared library of sources and options. Raises RuntimeError."""
     compiler = os.environ.get("CXX") or shutil.which("c++") or "g++"
     command = [*compiler.split(), *_FLAGS, *arguments, "-o", str(target)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -22,6 +22,7 @@ struct Meeting {
 
 struct Meetings {
   Meeting warps[kMostThreads / kLanes];
+  Meeting waves64[kMostThreads / (2 * kLanes)];
   Meeting warpgroups[kMostThreads / (4 * kLanes)];
   Meeting workgroup;
   Meeting named[kNamedBarriers];
@@ -32,6 +33,7 @@ Meetings meetings;
 unsigned size_of(Scope scope) {
   switch (scope) {
     case Scope::kWarp: return kLanes;
+    case Scope::kWave64: return 2 * kLanes;
     case Scope::kWarpgroup: return 4 * kLanes;
     case Scope::kWorkgroup: return kMostThreads;
   }
@@ -41,6 +43,7 @@ unsigned size_of(Scope scope) {
 Meeting& meeting_of(Scope scope, unsigned number) {
   switch (scope) {
     case Scope::kWarp: return meetings.warps[number];
+    case Scope::kWave64: return meetings.waves64[number];
     case Scope::kWarpgroup: return meetings.warpgroups[number];
     case Scope::kWorkgroup: break;
   }
@@ -106,6 +109,7 @@ void wait_until(const char* name, bool (*ready)(const void*), const void* contex
 
 void reset_meetings() {
   for (Meeting& meeting : meetings.warps) clear(meeting);
+  for (Meeting& meeting : meetings.waves64) clear(meeting);
   for (Meeting& meeting : meetings.warpgroups) clear(meeting);
   for (Meeting& meeting : meetings.named) clear(meeting);
   clear(meetings.workgroup);

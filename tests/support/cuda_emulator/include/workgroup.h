@@ -17,8 +17,8 @@ struct Index {
   unsigned x, y, z;
 };
 
-// Who meets: a warp, the four warps of wgmma, or the whole workgroup.
-enum class Scope { kWarp, kWarpgroup, kWorkgroup };
+// Who meets: a warp, a wave of 64 lanes (AMD), the four warps of wgmma, or the whole workgroup.
+enum class Scope { kWarp, kWave64, kWarpgroup, kWorkgroup };
 
 // What the last thread to arrive does for all: inputs and outputs by place in the scope; those of
 // threads that the workgroup does not have are null.
