@@ -39,6 +39,13 @@ def sees(token: Expression, position: Expression, variant: AttentionVariant) -> 
     return T.And(token <= position, token > position - T.int32(variant.window_tokens))
 
 
+def hides(token: Expression, position: Expression, variant: AttentionVariant) -> Expression:
+    """Return whether the query at `position` does not see a token."""
+    if variant.window_tokens is None:
+        return token > position
+    return T.Or(token > position, token <= position - T.int32(variant.window_tokens))
+
+
 def adjusts(variant: AttentionVariant) -> bool:
     """Return whether scores are more than products of queries and keys."""
     return variant.soft_cap is not None or variant.alibi

@@ -3,7 +3,7 @@
 
 computes  rope.py for the step's queries and keys, the append of keys and values to their pages, and
           out[m, h] = sum_t softmax_t(q[m, h] . k[t, h // R]) * v[t, h // R], t <= position[m],
-          perhaps quantized for the product that follows
+          or a variant of it, perhaps quantized for the product that follows
 shapes    qkv, cos, sin, positions, pages as in rope.py; block_tables int32 (S, W)
           counters int32 (S, tasks), zeros before and after
           partial float32 (S * tasks, splits, partial_width), only what one launch says to itself
@@ -28,7 +28,7 @@ from typing import Any
 
 from tvm.script import tirx as T
 
-from ferrylm.schedules.gpu.attention_blocks import MASKED
+from ferrylm.schedules.attention_scores import adjusts
 from ferrylm.schedules.gpu.attention_decode_blocks import (
     load_key,
     load_values,
@@ -42,6 +42,7 @@ from ferrylm.schedules.gpu.attention_decode_blocks import (
 from ferrylm.schedules.gpu.attention_decode_merge import MERGED, finish_heads, join_splits
 from ferrylm.schedules.gpu.attention_decode_plan import DecodePlan
 from ferrylm.schedules.gpu.attention_decode_rotation import load_angles, rotate_heads
+from ferrylm.schedules.gpu.attention_decode_variant import adjust_scores, begin_softmax
 from ferrylm.schedules.gpu.layout import KEY_VECTOR, ActivationLayout, padded
 from ferrylm.schedules.gpu.operations import (
     device_count,
@@ -55,16 +56,15 @@ from ferrylm.schedules.gpu.signature import without
 @T.inline
 def attend(  # noqa: D103
     output, best, total, key, value, queries, fresh, weights, fresh_weights, keys, values, tables,
-    m, kv_head, start, count, thread, position, page_size, plan,
+    sinks, m, own, kv_head, split, start, count, thread, position, page_size, plan,
 ):  # fmt: skip
     scores = T.alloc_buffer((plan.heads,), "float32", scope="local")
     lane = T.meta_var(thread % plan.subgroup)
     subgroup = T.meta_var(thread // plan.subgroup)
     for i in T.unroll(plan.heads * plan.lane_vectors * KEY_VECTOR):
         output[i] = T.float32(0)
-    for r in T.unroll(plan.heads):
-        best[r] = T.float32(MASKED)
-        total[r] = T.float32(0)
+    first_subgroup = T.meta_var(T.And(split == 0, subgroup == 0))
+    begin_softmax(best, total, sinks, own, first_subgroup, lane, plan)
     for i in T.serial(count):
         base = T.meta_var(start + i * plan.threads)
         score(scores, key, queries, keys, tables, m, kv_head, base, lane, position, page_size, plan)
@@ -75,6 +75,8 @@ def attend(  # noqa: D103
                 key, keys, tables, m, kv_head, base + plan.threads, 0, lane, position, page_size,
                 plan,
             )  # fmt: skip
+        if adjusts(plan.shape.variant):
+            adjust_scores(scores, base + lane - position, own, plan)
         soften(
             scores, weights, fresh_weights, output, best, total, base + lane, position, subgroup,
             lane, plan,
@@ -104,10 +106,11 @@ def decode_attention(
 ) -> Any:
     """Return the PrimFunc of a decode step of `batch` sequences, one a row.
 
-    It takes qkv, cos, sin, positions, block_tables, keys, values, counters, partial, and out or
-    codes and terms. Rows of padding append nothing and give zeros. With a `layout` the result is
-    quantized, which wants plan.whole_groups. When it is not `merged` there are no counters, and
-    partial is the last argument: attention_merge.py does the rest.
+    It takes qkv, cos, sin, positions, block_tables, keys, values, sinks (float32, Hq) if the
+    variant has some, counters, partial, and out or codes and terms. Rows of padding append nothing
+    and give zeros. With a `layout` the result is quantized, which wants plan.whole_groups. When it
+    is not `merged` there are no counters, and partial is the last argument: attention_merge.py does
+    the rest.
     """
     shape, head_dim, kv_heads = plan.shape, plan.head_dim, plan.shape.num_kv_heads
     half, columns = head_dim // 2, shape.num_heads * head_dim
@@ -119,8 +122,8 @@ def decode_attention(
     @T.prim_func(s_tir=True, private=True)
     def func(
         pqkv: T.handle, pcos: T.handle, psin: T.handle, ppositions: T.handle, ptables: T.handle,
-        pkeys: T.handle, pvalues: T.handle, pcounters: T.handle, ppartial: T.handle,
-        pout: T.handle, pcodes: T.handle, pterms: T.handle,
+        pkeys: T.handle, pvalues: T.handle, psinks: T.handle, pcounters: T.handle,
+        ppartial: T.handle, pout: T.handle, pcodes: T.handle, pterms: T.handle,
     ):  # fmt: skip
         T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": plan.subgroup})
         pages, page_size, table_width, context = T.int32(), T.int32(), T.int32(), T.int32()
@@ -135,6 +138,7 @@ def decode_attention(
         values = T.match_buffer(
             pvalues, (pages, kv_heads, page_size, plan.vectors * KEY_VECTOR), plan.kv_dtype
         )
+        sinks = T.match_buffer(psinks, (shape.num_heads,), "float32")
         counters = T.match_buffer(pcounters, (batch, plan.tasks), "int32")
         partial = T.match_buffer(
             ppartial, (batch * plan.tasks, plan.splits, plan.partial_width), "float32"
@@ -182,7 +186,7 @@ def decode_attention(
                     blocks = T.meta_var(at[4])  # of this subgroup
                     at[0] = positions[m]
                     at[1] = T.max(plan.split_count(position), 1)
-                    at[2] = split * plan.span(position) * plan.threads
+                    at[2] = plan.first(position) + split * plan.span(position) * plan.threads
                     at[3] = T.min(position + 1, first + plan.span(position) * plan.threads)
                     start = T.meta_var(first + thread // plan.subgroup * plan.subgroup)
                     at[4] = T.truncdiv(T.max(end - start, 0) + plan.threads - 1, plan.threads)
@@ -209,8 +213,9 @@ def decode_attention(
                         T.tvm_storage_sync("shared")
                         attend(
                             output, best, total, key, value, queries, fresh, weights,
-                            fresh_weights, keys, values, tables, m, plan.kv_head(own), start,
-                            blocks, thread, position, page_size, plan,
+                            fresh_weights, keys, values, tables, sinks, m, own,
+                            plan.kv_head(own), split, start, blocks, thread, position, page_size,
+                            plan,
                         )  # fmt: skip
                         share_subgroup(
                             sums, peaks, output, best, total, thread // plan.subgroup,
@@ -235,6 +240,8 @@ def decode_attention(
                                 if thread == 0:
                                     counters[m, own] = 0
 
+    if not shape.variant.sinks:
+        func = without(func, ["sinks"])
     if not merged:
         func = without(func, ["counters", "out", "codes", "terms"])
     elif layout is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from tvm.script import tirx as T
 
+from ferrylm.schedules.attention_scores import hides
 from ferrylm.schedules.gpu.attention_blocks import MASKED
 from ferrylm.schedules.gpu.attention_plan import BLOCK
 from ferrylm.schedules.gpu.layout import KEY_VECTOR
@@ -96,7 +97,8 @@ def soften(  # noqa: D103
 ):
     found = T.alloc_buffer((3,), "float32", scope="local")
     for r in T.unroll(plan.heads):
-        scores[r] = T.Select(token > position, T.float32(MASKED), scores[r])
+        hidden = T.meta_var(hides(token, position, plan.shape.variant))
+        scores[r] = T.Select(hidden, T.float32(MASKED), scores[r])
         found[0] = T.max(best[r], subgroup_max(scores[r]))
         # In this order of operands a score that is not a number stays one.
         found[1] = T.Select(

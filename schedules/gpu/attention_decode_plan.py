@@ -3,6 +3,7 @@
 The tokens of a sequence are cut into blocks of a token per lane of a workgroup, and consecutive
 blocks are a split, the work of one workgroup. How many a split has follows from the sequence's
 length alone, so that neither the batch nor the width of block tables nor the pages change a bit.
+With a window only the tokens that it reaches are cut into blocks.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from typing import Any
 
 from tvm.script import tirx as T
 
+from ferrylm.schedules.attention_scores import first_seen_in
 from ferrylm.schedules.cpu.attention import AttentionShape
+from ferrylm.schedules.gpu.attention_plan import BLOCK
 from ferrylm.schedules.gpu.layout import GROUP, KEY_VECTOR, padded
 
 
@@ -155,9 +158,17 @@ class DecodePlan:
         own = self.shape.query_heads * self.head_dim
         return own % GROUP == 0 and (self.parts == 1 or self.sums % GROUP == 0)
 
+    def head(self, task: Any, row: int) -> Any:
+        """Return a query head of a sequence's task; beyond its last one, that again."""
+        return self.first_head(task) + T.min(row, self.heads_of(task) - 1)
+
+    def first(self, position: Any) -> Any:
+        """Return where blocks begin: 0, or with a window the pages' block that it begins in."""
+        return first_seen_in(BLOCK, position, self.shape.variant) * BLOCK
+
     def blocks(self, position: Any) -> Any:
         """Return how many blocks of tokens a sequence has whose last token is at `position`."""
-        return T.truncdiv(position + self.threads, self.threads)
+        return T.truncdiv(position - self.first(position) + self.threads, self.threads)
 
     def span(self, position: Any) -> Any:
         """Return how many blocks are a split of that sequence."""
@@ -171,4 +182,6 @@ class DecodePlan:
     def launched_splits(self, table_width: Any, page_size: Any) -> Any:
         """Return how many splits the widest sequence of a block table can have."""
         blocks = T.truncdiv(table_width * page_size + self.threads - 1, self.threads)
-        return T.min(blocks, self.splits)
+        window = self.shape.variant.window_tokens
+        seen = self.splits if window is None else -(-(window + BLOCK - 1) // self.threads)
+        return T.min(blocks, min(self.splits, seen))

@@ -9,8 +9,6 @@ mapping   lane  a pair of elements of a head
 
 from __future__ import annotations
 
-import math
-
 from tvm.script import tirx as T
 
 from ferrylm.schedules.gpu.layout import KEY_VECTOR
@@ -52,8 +50,8 @@ def rotate_heads(  # noqa: D103
             if row <= plan.heads:
                 rotate(turned, angles[2 * i], angles[2 * i + 1])
             if row < plan.heads:
-                queries[row, d] = turned[0] * T.float32(1.0 / math.sqrt(plan.head_dim))
-                queries[row, half + d] = turned[1] * T.float32(1.0 / math.sqrt(plan.head_dim))
+                queries[row, d] = turned[0] * T.float32(shape.score_scale)
+                queries[row, half + d] = turned[1] * T.float32(shape.score_scale)
             else:
                 for j in T.unroll(2):
                     fresh[row - plan.heads, j * half + d] = T.cast(

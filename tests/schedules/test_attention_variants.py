@@ -62,7 +62,7 @@ def test_prefill_and_decode_keep_the_gate_and_give_the_same_bits(
 
 @pytest.mark.parametrize("window", [1, 32, 100])
 def test_blocks_before_the_window_are_not_read(window: int) -> None:
-    case = VariantCase(4, 2, 16, LENGTH, 32, "float16", AttentionVariant(window))
+    case = VariantCase(4, 2, 16, LENGTH, 32, "float16", variant=AttentionVariant(window))
     built, data = kernels(HOST_PROFILES[0], case, 1), VariantData(case)
     for position in (130, 255, 256, LENGTH - 1):
         wanted = data.expected([position])
@@ -77,7 +77,7 @@ def test_blocks_before_the_window_are_not_read(window: int) -> None:
 
 
 def test_a_window_beyond_the_context_gives_the_bits_of_none() -> None:
-    wide = VariantCase(4, 2, 64, LENGTH, 32, "float16", AttentionVariant(LENGTH))
+    wide = VariantCase(4, 2, 64, LENGTH, 32, "float16", variant=AttentionVariant(LENGTH))
     none = replace(wide, variant=AttentionVariant())
     data, positions = VariantData(none), list(range(LENGTH))
     found = [
@@ -88,7 +88,7 @@ def test_a_window_beyond_the_context_gives_the_bits_of_none() -> None:
 
 
 def test_a_sink_takes_nothing_or_all_of_the_weights() -> None:
-    case = VariantCase(2, 1, 32, 150, 32, "float32", AttentionVariant(sinks=True))
+    case = VariantCase(2, 1, 32, 150, 32, "float32", variant=AttentionVariant(sinks=True))
     built, data = kernels(HOST_PROFILES[0], case, 1), VariantData(case)
     plain = VariantData(replace(case, variant=AttentionVariant())).expected([149])
     data.sinks[...] = -200.0

@@ -14,6 +14,7 @@ from ferrylm.schedules.gpu.tiles import decode_tile
 from tests.schedules.attention_data import AttentionData
 from tests.schedules.cases import AttentionCase
 from tests.schedules.gpu.machines import VULKAN, Machine
+from tests.schedules.variant_cases import data_of
 
 Array = np.ndarray
 
@@ -55,7 +56,8 @@ class Decode:
         self.plan = DecodePlan(case.shape, tile or decode_tile(profile), profile.subgroup)
         self.width = case.num_heads * case.head_dim
         self.layout = ActivationLayout(self.width, parts) if parts else None
-        self.data = [AttentionData(case, seed=10 * row) for row in range(batch)]
+        self.data = [data_of(case, seed=10 * row) for row in range(batch)]
+        self.beside = self.data[0].beside
         half = case.head_dim // 2
         self.angles = np.random.default_rng(5).random((case.tokens, half)) * 6
         self.pages = [
@@ -91,7 +93,9 @@ class Decode:
     def _qkv(self, positions: list[int]) -> Array:
         case, where = self.case, np.maximum(positions, 0)
         rows = zip(self.data, where, strict=True)
-        queries = np.stack([data.queries[at] for data, at in rows]) * np.sqrt(case.head_dim)
+        queries = np.stack([data.queries[at] for data, at in rows]) / np.float64(
+            case.shape.score_scale
+        )
         keys, values = [], []
         for data, at in zip(self.data, where, strict=True):
             page, slot = data.table[at // case.page_size], at % case.page_size
@@ -133,7 +137,7 @@ class Decode:
         arrays = [
             self._qkv(positions) if qkv is None else qkv,
             *(table.astype(np.float32) for table in angles),
-            np.array(positions, np.int32), tables, keys, values,
+            np.array(positions, np.int32), tables, keys, values, *self.beside,
         ]  # fmt: skip
         plan, results = self.plan, self._results()
         partial = np.full(
@@ -143,11 +147,12 @@ class Decode:
         functions, run = self.functions(), self.machine.run_in_place
         if self.merged:
             found = run(functions["decode"], [*arrays, counters, partial, *results])
-            assert (found[7] == 0).all(), "the counters are left as they were found"
-            results = found[9:]
+            at = len(arrays)
+            assert (found[at] == 0).all(), "the counters are left as they were found"
+            results = found[at + 2 :]
         else:
             found = run(functions["decode"], [*arrays, partial])
-            results = run(functions["merge"], [found[7], arrays[3], *results])[2:]
+            results = run(functions["merge"], [found[-1], arrays[3], *results])[2:]
         self._check_pages(positions, found[5], found[6], qkv)
         return results
 
