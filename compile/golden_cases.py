@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 from ferrylm.compile.golden_draw_reference import drawn_tokens
 from ferrylm.compile.golden_functions import CheckFunction
 from ferrylm.compile.golden_recording import Operation
-from ferrylm.compile.golden_reference import attend, decode, norm_factors, product, rotate, silu
+from ferrylm.compile.golden_reference import (
+    attend,
+    decode,
+    norm_factors,
+    norm_heads,
+    product,
+    rotate,
+    silu,
+)
 from ferrylm.runtime import golden_inputs as inputs
 from ferrylm.runtime.golden_draws import DRAW_ROWS
 from ferrylm.runtime.golden_format import (
@@ -133,6 +141,10 @@ def _attention(name: str, kind: str, config: ModelConfig, kv_dtype: str) -> dict
     width = (heads + 2 * kv_heads) * dim
     qkv = inputs.plain(name + " qkv", (ROWS, width))[:rows].astype(np.float64)
     split = qkv.reshape(rows, heads + 2 * kv_heads, dim)
+    if config.head_norm:
+        gains = inputs.gains(name + " gains", 2 * dim)
+        for part, gain in ((slice(heads), gains[:dim]), (slice(heads, -kv_heads), gains[dim:])):
+            split[:, part] = norm_heads(split[:, part], gain, config.norm_eps)
     query = rotate(split[:, :heads], positions, config)
     key = rotate(split[:, heads : heads + kv_heads], positions, config)
     key, value = key.astype(kv_dtype).astype(np.float64), split[:, heads + kv_heads :]

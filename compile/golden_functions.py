@@ -126,9 +126,10 @@ def _emit(
             logits, positions, *state = arguments
             step = Step(rows, tokens, positions, None, None, None, [], [])
             return target.draw(operation.width, logits, step, DrawState(*state))
-        qkv, cos, sin, positions, tables, keys, values = arguments
+        qkv, cos, sin, positions, tables, keys, values, *gains = arguments
         step = Step(rows, tokens, positions, tables, cos, sin, [keys], [values])
-        found = target.rope_attention(rows, qkv, step, keys, values)
+        head_gains = gains[0] if gains else None
+        found = target.rope_attention(rows, qkv, step, keys, values, head_gains=head_gains)
         return target.expose(rows, found, config.num_heads * config.head_dim)
 
     with builder.function(name, inputs.variables):
@@ -195,6 +196,7 @@ def _arguments(
     table = (1 if operation.batch is None else operation.batch, size["width"])
     half, dtype = config.head_dim // 2, kernels.shape.kv_dtype
     pages = (size["pages"], config.num_kv_heads, config.head_dim, size["page"])
+    gains = {"gains": (2 * config.head_dim,)} if config.head_norm else {}
     return [
         x,
         inputs.add("cos", (size["context"], half), "float32"),
@@ -203,6 +205,7 @@ def _arguments(
         inputs.add("block_tables", table, "int32"),
         inputs.add("keys", key_shape(kernels.kv_layout, *pages), dtype),
         inputs.add("values", value_shape(kernels.kv_layout, *pages), dtype),
+        *(inputs.add(name, shape, "float32") for name, shape in gains.items()),
     ]
 
 

@@ -78,11 +78,17 @@ class RecordingKernels:
         return self.recorded.linear(rows, x, weight, residual, next_gain)
 
     def rope_attention(
-        self, rows: Any, qkv: Tensor, step: Any, keys: Tensor, values: Tensor
+        self,
+        rows: Any,
+        qkv: Tensor,
+        step: Any,
+        keys: Tensor,
+        values: Tensor,
+        head_gains: Any = None,
     ) -> Tensor:
         """Rotate, append to the pages, attend."""
         self._note(Operation("rope_attention", rows.count), qkv)
-        return self.recorded.rope_attention(rows, qkv, step, keys, values)
+        return self.recorded.rope_attention(rows, qkv, step, keys, values, head_gains=head_gains)
 
     def select_row(self, rows: Any, x: Tensor, row: Tensor, width: int) -> Tensor:
         """Return one row."""

@@ -58,6 +58,13 @@ def norm_factors(x: ArrayLike, eps: float) -> Float64:
     return factors
 
 
+def norm_heads(x: Float64, gain: ArrayLike, eps: float) -> Float64:
+    """Return x [rows, heads, head_dim] with an RMSNorm of each head, times the gain [head_dim]."""
+    factors = norm_factors(x.reshape(-1, x.shape[-1]), eps)
+    found: Float64 = x * factors.reshape(*x.shape[:-1], 1) * np.asarray(gain, np.float64)
+    return found
+
+
 def product(x: ArrayLike, factors: Float64 | None, weights: Float64, arithmetic: str) -> Float64:
     """Return (x times its row's factor) @ weights.T, rounding x first if the arithmetic does.
 

@@ -116,7 +116,7 @@ class _Llama:
             qkv = qkv + self.weights(name + "qkv_bias")
         heads = qkv.reshape(len(x), -1, config.head_dim)
         kv = config.num_heads + config.num_kv_heads
-        turned = self._rotate(heads[:, :kv])
+        turned = self._rotate(self._norm_heads(heads[:, :kv], name))
         key = np.concatenate([self._keys[layer], turned[:, config.num_heads :]])
         value = np.concatenate([self._values[layer], heads[:, kv:]])
         attended = self._attend(turned[:, : config.num_heads], key, value)
@@ -124,6 +124,16 @@ class _Llama:
         gate_up = self._norm(x, name + "feed_forward_norm") @ self.weights(name + "gate_up").T
         gate, up = np.split(gate_up, 2, axis=1)
         return x + (silu(gate) * up) @ self.weights(name + "down").T, key, value
+
+    def _norm_heads(self, x: Floats, name: str) -> Floats:
+        config = self.config
+        if not config.head_norm:
+            return x
+        gains = self.weights(name + "head_norm").reshape(2, config.head_dim)
+        counts = [config.num_heads, config.num_kv_heads]
+        factors = norm_factors(x.reshape(-1, config.head_dim), config.norm_eps)
+        found: Floats = x * factors.reshape(*x.shape[:2], 1).astype(self.dtype)
+        return found * np.repeat(gains, counts, axis=0)
 
     def _rotate(self, x: Floats) -> Floats:
         config = self.config

@@ -44,7 +44,10 @@ class ModelPlan:
     def attention_shape(self) -> AttentionShape:
         """Return what attention kernels must know of the model."""
         config = self.config
-        return AttentionShape(config.num_heads, config.num_kv_heads, config.head_dim, self.kv_dtype)
+        return AttentionShape(
+            config.num_heads, config.num_kv_heads, config.head_dim, self.kv_dtype,
+            head_norm_eps=config.norm_eps if config.head_norm else None,
+        )  # fmt: skip
 
 
 def product_arithmetic(storage: Mapping[str, MatrixStorage], wanted: str) -> str:

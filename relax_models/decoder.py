@@ -37,6 +37,9 @@ def canonical_weights(config: ModelConfig) -> list[WeightSource]:
         if config.qkv_bias:
             biases = [f"{attention}.{part}_proj.bias" for part in "qkv"]
             found.append(vector(f"{ours}.qkv_bias", biases, config.qkv_width))
+        if config.head_norm:
+            norms = [f"{attention}.{part}_norm.weight" for part in "qk"]
+            found.append(vector(f"{ours}.head_norm", norms, 2 * config.head_dim))
         found += [
             linear(f"{ours}.attention_out", [f"{attention}.o_proj.weight"], hidden, query),
             vector(
@@ -60,9 +63,11 @@ class Layer(nn.Module):  # type: ignore[misc]
         name = f"layers.{index}"
         self.attention_norm = nn.Parameter((config.hidden_size,), "float32")
         self.qkv = kernels.matrix(storage[f"{name}.qkv"])
-        self.qkv_bias = None
+        self.qkv_bias = self.head_norm = None
         if config.qkv_bias:
             self.qkv_bias = nn.Parameter((config.qkv_width,), "float32")
+        if config.head_norm:
+            self.head_norm = nn.Parameter((2 * config.head_dim,), "float32")
         self.attention_out = kernels.matrix(storage[f"{name}.attention_out"])
         self.feed_forward_norm = nn.Parameter((config.hidden_size,), "float32")
         self.gate_up = kernels.matrix(storage[f"{name}.gate_up"], pairs=True)
@@ -80,7 +85,7 @@ class Layer(nn.Module):  # type: ignore[misc]
         qkv = kernels.norm_linear(
             rows, x, self.attention_norm, self.qkv, eps, epilogue, self.qkv_bias
         )
-        h = kernels.rope_attention(rows, qkv, step, keys, values)
+        h = kernels.rope_attention(rows, qkv, step, keys, values, head_gains=self.head_norm)
         x = kernels.linear(rows, h, self.attention_out, x, self.feed_forward_norm)
         h = kernels.norm_linear(rows, x, self.feed_forward_norm, self.gate_up, eps, "swiglu")
         return kernels.linear(rows, h, self.down, x, next_gain)

@@ -180,9 +180,18 @@ class CpuKernels:
         return schedule_matmul(func, fmt, tile, self.profile, pairs=pairs)
 
     def rope_attention(
-        self, rows: Rows, qkv: Tensor, step: Any, keys: Tensor, values: Tensor
+        self,
+        rows: Rows,
+        qkv: Tensor,
+        step: Any,
+        keys: Tensor,
+        values: Tensor,
+        head_gains: Tensor | None = None,
     ) -> Tensor:
-        """Rotate, append keys and values to their pages, attend; float32 (M, padded(Hq * D))."""
+        """Rotate, append keys and values to their pages, attend; float32 (M, padded(Hq * D)).
+
+        `head_gains` float32 (2 D,) are those of the norms of query and key heads, if there are any.
+        """
         shape = self.shape
         width = padded(shape.num_heads * shape.head_dim)
         out = nn.Tensor.placeholder((qkv.shape[0], width), "float32")
@@ -196,6 +205,7 @@ class CpuKernels:
             )
         suffix = "prefill" if rows.count is None else f"batch{rows.count}"
         args = [qkv, step.cos, step.sin, step.positions, step.block_tables, keys, values]
+        args += [] if head_gains is None else [head_gains]
         found = op.tensor_ir_inplace_op(
             self._cache[key], f"rope_attention_{suffix}", args, [5, 6, -1], [keys, values, out]
         )

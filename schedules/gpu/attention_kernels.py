@@ -1,4 +1,4 @@
-"""The calls of attention in a decode step: one kernel, or two for awkward shapes."""
+"""The calls of attention: one kernel of a decode step, two for awkward shapes; two of a prompt."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from ferrylm.schedules.gpu import embedding
 from ferrylm.schedules.gpu.attention_decode import decode_attention
 from ferrylm.schedules.gpu.attention_decode_plan import DecodePlan
 from ferrylm.schedules.gpu.attention_merge import merge_attention
+from ferrylm.schedules.gpu.attention_prefill import prefill_kernel
 from ferrylm.schedules.gpu.layout import ActivationLayout
 from ferrylm.schedules.gpu.profile import GpuProfile
-from ferrylm.schedules.gpu.tiles import decode_tile
+from ferrylm.schedules.gpu.rope import rope_append
+from ferrylm.schedules.gpu.tiles import decode_tile, row_threads
 
 Tensor = Any
 
@@ -57,6 +59,7 @@ class DecodeAttention:
         step: Any,
         keys: Tensor,
         values: Tensor,
+        head_gains: Tensor | None,
         layout: ActivationLayout | None,
         out: list[Tensor],
     ) -> list[Tensor]:
@@ -76,6 +79,7 @@ class DecodeAttention:
             (batch * plan.tasks, plan.splits, plan.partial_width), "float32"
         )
         args = [qkv, step.cos, step.sin, step.positions, step.block_tables, keys, values]
+        args += [] if head_gains is None else [head_gains]
         # The counters are no result: the kernel leaves them as it found them.
         more = [self._counters(rows, step.tokens)] if merged else []
         made = [partial, *out] if merged else [partial]
@@ -99,3 +103,41 @@ class DecodeAttention:
         batch, tasks, threads = rows.count, self.plan.tasks, self.profile.subgroup
         make = lambda: embedding.zero_counters(batch, tasks, threads)  # noqa: E731
         return self.call(rows, "zero_counters", make, [], self.counters(batch))
+
+
+@dataclass
+class PromptAttention:
+    """Emits attention of a prompt's chunk for one profile and shape, as DecodeAttention does."""
+
+    profile: GpuProfile
+    shape: AttentionShape
+    launched: Callable[[Any], Any]
+    call: Callable[..., Any]
+
+    def __post_init__(self) -> None:
+        self._rope: Any = None
+
+    def emit(
+        self,
+        rows: Any,
+        qkv: Tensor,
+        step: Any,
+        keys: Tensor,
+        values: Tensor,
+        head_gains: Tensor | None,
+        out: Tensor,
+    ) -> Tensor:
+        """Rotate, append, attend; return float32 rows, shaped as `out`."""
+        profile, shape = self.profile, self.shape
+        q = nn.Tensor.placeholder((qkv.shape[0], shape.num_heads, shape.head_dim), "float32")
+        if self._rope is None:
+            threads = row_threads(profile, int(qkv.shape[1]))
+            self._rope = self.launched(rope_append(rows, shape, threads, profile.subgroup))
+        args = [qkv, step.cos, step.sin, step.positions, step.block_tables, keys, values]
+        args += [] if head_gains is None else [head_gains]
+        found = op.tensor_ir_inplace_op(
+            self._rope, "rope_append_prefill", args, [5, 6, -1], [keys, values, q]
+        )
+        args = [found[2], found[0], found[1], step.block_tables, step.positions]
+        make = lambda: prefill_kernel(profile, shape, rows)  # noqa: E731
+        return self.call(rows, "attention", make, args, out)

@@ -15,11 +15,10 @@ from tvm.relax.frontend.nn import op
 from ferrylm.schedules.cpu.attention import AttentionShape
 from ferrylm.schedules.cpu.kernels import MatrixStorage
 from ferrylm.schedules.cpu.rows import Rows
-from ferrylm.schedules.gpu import activations, embedding, rope
+from ferrylm.schedules.gpu import activations, embedding
 from ferrylm.schedules.gpu import expose as exposing
-from ferrylm.schedules.gpu.attention_kernels import DecodeAttention
+from ferrylm.schedules.gpu.attention_kernels import DecodeAttention, PromptAttention
 from ferrylm.schedules.gpu.attention_plan import BLOCK
-from ferrylm.schedules.gpu.attention_prefill import prefill_kernel
 from ferrylm.schedules.gpu.cooperative_kernels import CooperativeKernels
 from ferrylm.schedules.gpu.halves_kernels import HalvesKernels
 from ferrylm.schedules.gpu.layout import ActivationLayout, WeightFormat, padded
@@ -58,6 +57,7 @@ class GpuKernels:
         halves = HalvesKernels if profile.cooperative is None else CooperativeKernels
         self._halves = halves(profile, self._call)
         self._attention = DecodeAttention(profile, shape, self._launched, self._call)
+        self._prompt_attention = PromptAttention(profile, shape, self._launched, self._call)
 
     def matrix(self, storage: MatrixStorage, *, pairs: bool = False) -> Matrix:
         """Return the parameters of a matrix; `pairs` (gate and up) makes no difference here."""
@@ -235,9 +235,18 @@ class GpuKernels:
         return Prepared(codes, terms, m, product.outputs, x, gain)
 
     def rope_attention(
-        self, rows: Rows, qkv: Tensor, step: Any, keys: Tensor, values: Tensor
+        self,
+        rows: Rows,
+        qkv: Tensor,
+        step: Any,
+        keys: Tensor,
+        values: Tensor,
+        head_gains: Tensor | None = None,
     ) -> Any:
-        """Rotate, append keys and values to their pages, attend; rows of padded(Hq * D)."""
+        """Rotate, append keys and values to their pages, attend; rows of padded(Hq * D).
+
+        `head_gains` float32 (2 D,) are those of the norms of query and key heads, if there are any.
+        """
         shape, m = self.shape, qkv.shape[0]
         width = shape.num_heads * shape.head_dim
         out = nn.Tensor.placeholder((m, padded(width)), "float32")
@@ -245,21 +254,9 @@ class GpuKernels:
         if rows.count is not None:
             layout = ActivationLayout(width, self._parts) if self._parts and not halved else None
             outs = [out] if layout is None else self._quantized(m, width)
-            found = self._attention.emit(rows, qkv, step, keys, values, layout, outs)
+            found = self._attention.emit(rows, qkv, step, keys, values, head_gains, layout, outs)
             return found[0] if layout is None else Prepared(found[0], found[1], m, width)
-        q = nn.Tensor.placeholder((m, shape.num_heads, shape.head_dim), "float32")
-        if ("rope_append", None) not in self._cache:
-            threads = row_threads(self.profile, int(qkv.shape[1]))
-            func = self._launched(rope.rope_append(rows, shape, threads, self.profile.subgroup))
-            self._cache["rope_append", None] = func
-        args = [qkv, step.cos, step.sin, step.positions, step.block_tables, keys, values]
-        found = op.tensor_ir_inplace_op(
-            self._cache["rope_append", None], "rope_append_prefill", args, [5, 6, -1],
-            [keys, values, q],
-        )  # fmt: skip
-        args = [found[2], found[0], found[1], step.block_tables, step.positions]
-        make = lambda: prefill_kernel(self.profile, shape, rows)  # noqa: E731
-        return self._call(rows, "attention", make, args, out)
+        return self._prompt_attention.emit(rows, qkv, step, keys, values, head_gains, out)
 
     def select_row(self, rows: Rows, x: Any, row: Tensor, width: int) -> Tensor:
         """Return row `row[0]` of x as (1, padded(width))."""

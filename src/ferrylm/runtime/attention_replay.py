@@ -68,11 +68,14 @@ def replay_attention(
     backend = buffers.backend
     tokens = backend.upload(buffers.tokens(np.zeros(len(qkv)), check.batch))
     fixed = [backend.upload(array) for array in (*tables, where, pages.tables)]
+    gains = []
+    if model.head_norm:
+        gains.append(backend.upload(inputs.gains(case.name + " gains", 2 * model.head_dim)))
 
     def call(x: npt.NDArray[np.float32], into: _Pages) -> Tensor:
         activations = buffers.activations(x, check.batch, check.input_width)
         keys, values = backend.upload(into.keys), backend.upload(into.values)
-        output = function(tokens, backend.upload(activations), *fixed, keys, values)
+        output = function(tokens, backend.upload(activations), *fixed, keys, values, *gains)
         into.keys, into.values = backend.download(keys), backend.download(values)
         return output
 

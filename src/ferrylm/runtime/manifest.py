@@ -100,6 +100,7 @@ class ModelConfig:
     # of each layer; empty where all are plain
     attention: tuple[AttentionVariant, ...] = field(default=(), metadata=LATER)
     qkv_bias: bool = field(default=False, metadata=LATER)  # added to queries, keys and values
+    head_norm: bool = field(default=False, metadata=LATER)  # of query and key heads, before RoPE
 
     @property
     def query_width(self) -> int:
