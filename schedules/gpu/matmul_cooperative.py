@@ -39,7 +39,7 @@ def multiply_stages(  # noqa: D103
         (grid.lane_units * grid.lane_words * (grid.product.fmt.words // 4),), "uint32",
         scope="local",
     )  # fmt: skip
-    terms = T.alloc_buffer((grid.lane_units, 2), "float16", scope="local")
+    terms = T.alloc_buffer((grid.lane_units, 2), "uint32", scope="local")
     left = T.alloc_buffer((grid.tile.row_tiles,), "float16", scope="local")
     right = T.alloc_buffer((1,), "float16", scope="local")
     load_stage(
