@@ -1,8 +1,9 @@
 # mypy: disable-error-code="untyped-decorator,no-untyped-def"
 """Causal attention of a prompt's rows over paged keys and values, in float32, on GPUs.
 
-computes  out[m, h] = sum_t softmax_t(q[m, h] . k[t, h // R]) * v[t, h // R], t <= position[m]
-shapes    q float32 (M, Hq, D), scaled by 1/sqrt(D) already; pages as in layout.py
+computes  out[m, h] = sum_t softmax_t(q[m, h] . k[t, h // R]) * v[t, h // R], t <= position[m],
+          or a variant of it
+shapes    q float32 (M, Hq, D), scaled already; pages as in layout.py
           block_tables int32 (1, W); positions int32 (M,), -1 for a padding row
           out float32 (M, padded(Hq * D)), zeros beyond Hq * D
 mapping   workgroup  (tile of query tokens, KV head), all chunks in order
@@ -30,6 +31,7 @@ from ferrylm.schedules.gpu.attention_blocks import (
 from ferrylm.schedules.gpu.attention_plan import VALUE_VECTOR, AttentionPlan
 from ferrylm.schedules.gpu.layout import KEY_VECTOR, padded
 from ferrylm.schedules.gpu.row_counts import row_count
+from ferrylm.schedules.signature import without
 
 __all__ = ["prefill_attention"]
 
@@ -37,7 +39,8 @@ __all__ = ["prefill_attention"]
 def prefill_attention(rows: Rows, plan: AttentionPlan) -> Any:
     """Return the PrimFunc (q, keys, values, block_tables, positions, out), all rows one sequence.
 
-    The rows are consecutive positions, then padding; a row of padding gives zeros.
+    The rows are consecutive positions, then padding; a row of padding gives zeros. A variant with
+    sinks takes them, float32 (Hq,), before out.
     """
     extent, tile, shape = row_count(rows), plan.queries, plan.shape
     head_dim, kv_heads, outputs = shape.head_dim, shape.num_kv_heads, plan.rows_a_lane
@@ -46,7 +49,7 @@ def prefill_attention(rows: Rows, plan: AttentionPlan) -> Any:
     @T.prim_func(s_tir=True, private=True)
     def func(
         pq: T.handle, pkeys: T.handle, pvalues: T.handle, ptables: T.handle,
-        ppositions: T.handle, pout: T.handle,
+        ppositions: T.handle, psinks: T.handle, pout: T.handle,
     ):  # fmt: skip
         T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": plan.subgroup})
         pages, page_size, table_width = T.int32(), T.int32(), T.int32()
@@ -57,6 +60,7 @@ def prefill_attention(rows: Rows, plan: AttentionPlan) -> Any:
         values = T.match_buffer(pvalues, (pages, kv_heads, page_size, value_width), shape.kv_dtype)
         tables = T.match_buffer(ptables, (1, table_width), "int32")
         positions = T.match_buffer(ppositions, (extent,), "int32")
+        sinks = T.match_buffer(psinks, (shape.num_heads,), "float32")
         out = T.match_buffer(pout, (extent, width), "float32")
         for block in T.thread_binding(extent // tile, thread="blockIdx.y"):
             for kv_head in T.thread_binding(kv_heads, thread="blockIdx.x"):
@@ -82,11 +86,14 @@ def prefill_attention(rows: Rows, plan: AttentionPlan) -> Any:
                         output[i] = T.float32(0)
                     for i in T.serial((plan.rows + plan.threads - 1) // plan.threads):
                         if i * plan.threads + thread < plan.rows:
-                            largest[i * plan.threads + thread] = T.float32(MASKED)
-                            total[i * plan.threads + thread] = T.float32(0)
+                            begin_row(
+                                largest, total, i * plan.threads + thread, sinks, kv_head, plan
+                            )
                     load_queries(q, queries, thread, block * tile, kv_head * plan.heads, plan)
                     T.tvm_storage_sync("shared")
-                    for chunk in T.serial((last[0] + plan.chunk - 1) // plan.chunk):
+                    # Of all rows of a tile the first one sees the earliest tokens.
+                    begin = T.meta_var(plan.first_chunk(positions[block * tile]))
+                    for chunk in T.serial(begin, (last[0] + plan.chunk - 1) // plan.chunk):
                         score_chunk(
                             queries, keys, tables, positions, scores, places, thread, 0,
                             block * tile,
@@ -116,7 +123,18 @@ def prefill_attention(rows: Rows, plan: AttentionPlan) -> Any:
                     if kv_head == 0:
                         zero_padding(out, block * tile, tile, thread, plan, width)
 
-    return func
+    return func if shape.variant.sinks else without(func, ["sinks"])
+
+
+@T.inline
+def begin_row(largest, total, row, sinks, kv_head, plan):
+    # A sink is a token before all others, whose value is zero.
+    if plan.shape.variant.sinks:
+        largest[row] = sinks[kv_head * plan.heads + row % plan.heads]
+        total[row] = T.float32(1)
+    else:
+        largest[row] = T.float32(MASKED)
+        total[row] = T.float32(0)
 
 
 @T.inline

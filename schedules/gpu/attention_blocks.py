@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from tvm.script import tirx as T
 
+from ferrylm.schedules.attention_scores import adjusted, adjusts, sees
 from ferrylm.schedules.gpu.attention_plan import VALUE_VECTOR
 from ferrylm.schedules.gpu.layout import KEY_VECTOR
 from ferrylm.schedules.gpu.operations import fma, subgroup_add, subgroup_max
@@ -66,8 +67,16 @@ def score_chunk(  # noqa: D103
                         sums[r],
                     )
         for r in T.unroll(plan.score_rows):
-            scores[plan.score_row(thread, r), slot] = T.Select(
-                first + slot <= positions[first_row + plan.score_row(thread, r) // plan.heads],
+            row = T.meta_var(plan.score_row(thread, r))
+            position = T.meta_var(positions[first_row + row // plan.heads])
+            if adjusts(plan.shape.variant):
+                head = T.meta_var(kv_head * plan.heads + row % plan.heads)
+                sums[r] = adjusted(
+                    sums[r], first + slot - position, plan.slope(head),
+                    plan.shape.variant.soft_cap, T.exp,
+                )  # fmt: skip
+            scores[row, slot] = T.Select(
+                sees(first + slot, position, plan.shape.variant),
                 sums[r],
                 T.float32(MASKED),
             )

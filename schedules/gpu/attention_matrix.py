@@ -1,7 +1,7 @@
 # mypy: disable-error-code="untyped-decorator,no-untyped-def"
 """Causal attention of many query rows over paged keys and values on matrix units.
 
-computes  what prefill_attention of attention.py computes, of pages in float16
+computes  what prefill_attention of attention.py computes, of pages in float16; of variants as well
 mapping   workgroup  `rows` query rows of a query head, the last rows first: they have most tokens
           subgroup   16 rows a fragment; tokens in steps of `tokens`, online softmax in registers
           lane       attention_matrix_blocks.py
@@ -21,8 +21,8 @@ from typing import Any
 
 from tvm.script import tirx as T
 
+from ferrylm.schedules.attention_scores import adjusts
 from ferrylm.schedules.cpu.rows import Rows
-from ferrylm.schedules.gpu.attention_blocks import MASKED
 from ferrylm.schedules.gpu.attention_matrix_blocks import (
     copy_keys,
     copy_values,
@@ -37,24 +37,41 @@ from ferrylm.schedules.gpu.attention_matrix_blocks import (
 )
 from ferrylm.schedules.gpu.attention_matrix_operations import copy_async_commit, copy_async_wait
 from ferrylm.schedules.gpu.attention_matrix_plan import WIDTH, MatrixAttentionPlan
+from ferrylm.schedules.gpu.attention_matrix_variant import (
+    adjust,
+    begin_row,
+    needs_mask,
+    takes_part,
+)
 from ferrylm.schedules.gpu.launch_bounds import resident
 from ferrylm.schedules.gpu.layout import KEY_VECTOR, padded
 from ferrylm.schedules.gpu.row_counts import row_count
+from ferrylm.schedules.signature import without
 
 
 @T.inline
-def begin_sums(output, largest, total, plan):  # noqa: D103
+def begin_sums(output, largest, total, sinks, head, thread, plan):  # noqa: D103
     for i in T.unroll(plan.output(plan.tile.fragments, 0)):
         output[i] = T.float32(0)
     for i in T.unroll(plan.lane_rows):
-        largest[i] = T.float32(MASKED)
-        total[i] = T.float32(0)
+        begin_row(largest, total, i, sinks, head, thread, plan)
+
+
+@T.inline
+def begin_cursor(cursor, step, page_size, plan):  # noqa: D103
+    if plan.shape.variant.window_tokens is None:
+        for i in T.unroll(3):
+            cursor[i] = 0
+    else:
+        cursor[2] = step * plan.tokens
+        cursor[0] = T.truncdiv(cursor[2], page_size)
+        cursor[1] = T.truncmod(cursor[2], page_size)
 
 
 @T.inline
 def take_step(  # noqa: D103
     keys, values, tables, near, cursor, places, queries, output, largest, total, position, reach,
-    thread, kv_head, first, page_size, plan,
+    thread, head, kv_head, first, page_size, plan,
 ):  # fmt: skip
     scores = T.alloc_buffer((plan.score(plan.tile.fragments, 0),), "float32", scope="local")
     weights = T.alloc_buffer((plan.score(plan.tile.fragments, 0) // 2,), "uint32", scope="local")
@@ -63,9 +80,11 @@ def take_step(  # noqa: D103
     copy_values(values, near, places, thread, kv_head, plan)
     T.evaluate(copy_async_commit())
     find_places(tables, cursor, places, reach[2], page_size, plan)
-    if first <= reach[1]:
+    if takes_part(first, reach, plan):
         score(queries, near, scores, thread, plan)
-        if first + plan.tokens > reach[0] + 1:
+        if adjusts(plan.shape.variant):
+            adjust(scores, position, thread, first, head, plan)
+        if needs_mask(first, reach, plan):
             mask(scores, position, thread, first, plan)
         softmax(scores, weights, output, largest, total, plan)
     T.evaluate(copy_async_wait(0))
@@ -73,7 +92,7 @@ def take_step(  # noqa: D103
     if first + plan.tokens < reach[2]:
         copy_keys(keys, near, places, thread, kv_head, plan)
     T.evaluate(copy_async_commit())
-    if first <= reach[1]:
+    if takes_part(first, reach, plan):
         weigh(weights, near, output, thread, plan)
 
 
@@ -89,7 +108,8 @@ def fill_padding(out, thread, first_row, extent, width, plan):  # noqa: D103
 def matrix_prefill_attention(rows: Rows, plan: MatrixAttentionPlan) -> Any:
     """Return the PrimFunc (q, keys, values, block_tables, positions, out), all rows one sequence.
 
-    The rows are consecutive positions, then padding; a row of padding gives zeros.
+    The rows are consecutive positions, then padding; a row of padding gives zeros. A variant with
+    sinks takes them, float32 (Hq,), before out.
     """
     extent, shape, fragments = row_count(rows), plan.shape, plan.tile.fragments
     head_dim, heads, kv_heads = shape.head_dim, shape.num_heads, shape.num_kv_heads
@@ -98,7 +118,7 @@ def matrix_prefill_attention(rows: Rows, plan: MatrixAttentionPlan) -> Any:
     @T.prim_func(s_tir=True, private=True)
     def func(
         pq: T.handle, pkeys: T.handle, pvalues: T.handle, ptables: T.handle,
-        ppositions: T.handle, pout: T.handle,
+        ppositions: T.handle, psinks: T.handle, pout: T.handle,
     ):  # fmt: skip
         T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": WIDTH})
         pages, page_size, table_width = T.int32(), T.int32(), T.int32()
@@ -109,6 +129,7 @@ def matrix_prefill_attention(rows: Rows, plan: MatrixAttentionPlan) -> Any:
         values = T.match_buffer(pvalues, (pages, kv_heads, page_size, head_dim), "float16")
         tables = T.match_buffer(ptables, (1, table_width), "int32")
         positions = T.match_buffer(ppositions, (extent,), "int32")
+        sinks = T.match_buffer(psinks, (heads,), "float32")
         out = T.match_buffer(pout, (extent, width), "float32")
         for block in T.thread_binding((extent + tile - 1) // tile, thread="blockIdx.y"):
             for head in T.thread_binding(heads, thread="blockIdx.x"):
@@ -125,22 +146,23 @@ def matrix_prefill_attention(rows: Rows, plan: MatrixAttentionPlan) -> Any:
                     first_row = T.meta_var(((extent + tile - 1) // tile - 1 - block) * tile)
                     kv_head = T.meta_var(head // shape.query_heads)
                     find_rows(positions, position, reach, thread, first_row, extent, plan)
-                    for i in T.unroll(3):
-                        cursor[i] = 0
+                    begin = T.meta_var(plan.first_step(positions[first_row]))
+                    begin_cursor(cursor, begin, page_size, plan)
                     if reach[2] > 0:
                         find_places(tables, cursor, places, reach[2], page_size, plan)
                         copy_keys(keys, near, places, thread, kv_head, plan)
                     T.evaluate(copy_async_commit())
                     load_queries(q, queries, near, thread, first_row, extent, head, plan)
-                    begin_sums(output, largest, total, plan)
-                    for step in T.serial((reach[2] + plan.tokens - 1) // plan.tokens):
+                    begin_sums(output, largest, total, sinks, head, thread, plan)
+                    for step in T.serial(begin, (reach[2] + plan.tokens - 1) // plan.tokens):
                         take_step(
                             keys, values, tables, near, cursor, places, queries, output, largest,
-                            total, position, reach, thread, kv_head, step * plan.tokens,
+                            total, position, reach, thread, head, kv_head, step * plan.tokens,
                             page_size, plan,
                         )  # fmt: skip
                     store(out, output, position, total, thread, first_row, extent, head, plan)
                     if head == 0:
                         fill_padding(out, thread, first_row, extent, width, plan)
 
+    func = func if shape.variant.sinks else without(func, ["sinks"])
     return resident(func, plan.tile.workgroups)

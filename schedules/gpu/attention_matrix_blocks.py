@@ -13,6 +13,7 @@ from typing import Any
 
 from tvm.script import tirx as T
 
+from ferrylm.schedules.attention_scores import sees
 from ferrylm.schedules.gpu.attention_blocks import MASKED
 from ferrylm.schedules.gpu.attention_matrix_operations import (
     copy_async,
@@ -207,8 +208,9 @@ def mask(scores, position, thread, first, plan):  # noqa: D103
     for f in T.unroll(plan.tile.fragments):
         for n in T.unroll(plan.score_tiles):
             for i in T.unroll(4):
+                token = T.meta_var(first + n * COLUMNS + thread % 4 * 2 + i % 2)
                 scores[plan.score(f, n) + i] = T.Select(
-                    first + n * COLUMNS + thread % 4 * 2 + i % 2 <= position[2 * f + i // 2],
+                    sees(token, position[2 * f + i // 2], plan.shape.variant),
                     scores[plan.score(f, n) + i],
                     T.float32(MASKED),
                 )

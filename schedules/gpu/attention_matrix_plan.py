@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ferrylm.schedules.attention_scores import first_seen_in
 from ferrylm.schedules.cpu.attention import AttentionShape
 from ferrylm.schedules.gpu.attention_plan import BLOCK
 from ferrylm.schedules.gpu.layout import KEY_VECTOR
@@ -128,6 +129,10 @@ class MatrixAttentionPlan:
     def scope(self) -> str:
         """Return the kind of shared memory: a kernel that wants much must say so at its launch."""
         return "shared" if self.near_words * _WORD_BYTES <= STATIC_BYTES else "shared.dyn"
+
+    def first_step(self, position: Any) -> Any:
+        """Return in which step the first token is that a query sees; steps begin at token 0."""
+        return first_seen_in(self.tokens, position, self.shape.variant)
 
     def copies(self) -> int:
         """Return how many vectors of a block of tokens a thread copies at most."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from tvm.script import tirx as T
 
+from ferrylm.schedules.attention_scores import alibi_slope, first_seen_in
 from ferrylm.schedules.cpu.attention import AttentionShape
 from ferrylm.schedules.gpu.layout import KEY_VECTOR, padded
 
@@ -80,6 +81,14 @@ class AttentionPlan:
         row = thread // self.score_lanes * self.score_rows + index
         whole = self.rows % self.score_stripes == 0
         return row if whole else T.min(row, self.rows - 1)
+
+    def slope(self, head: Any) -> Any:
+        """Return the slope of ALiBi of a query head; None without ALiBi."""
+        return alibi_slope(head, self.shape.num_heads, self.shape.variant, T.exp)
+
+    def first_chunk(self, position: Any) -> Any:
+        """Return in which chunk the first token is that a query sees; chunks begin at token 0."""
+        return first_seen_in(self.chunk, position, self.shape.variant)
 
     @property
     def heads(self) -> int:
