@@ -41,7 +41,11 @@ from ferrylm.schedules.gpu.attention_decode_blocks import (
 )
 from ferrylm.schedules.gpu.attention_decode_merge import MERGED, finish_heads, join_splits
 from ferrylm.schedules.gpu.attention_decode_plan import DecodePlan
-from ferrylm.schedules.gpu.attention_decode_rotation import load_angles, rotate_heads
+from ferrylm.schedules.gpu.attention_decode_rotation import (
+    load_angles,
+    pairs_of_lane,
+    rotate_heads,
+)
 from ferrylm.schedules.gpu.attention_decode_variant import adjust_scores, begin_softmax
 from ferrylm.schedules.gpu.layout import KEY_VECTOR, ActivationLayout, padded
 from ferrylm.schedules.gpu.operations import (
@@ -106,8 +110,9 @@ def decode_attention(
 ) -> Any:
     """Return the PrimFunc of a decode step of `batch` sequences, one a row.
 
-    It takes qkv, cos, sin, positions, block_tables, keys, values, sinks (float32, Hq) if the
-    variant has some, counters, partial, and out or codes and terms. Rows of padding append nothing
+    It takes qkv, cos, sin, positions, block_tables, keys, values, gains (rope.py) if heads are
+    normalized, sinks (float32, Hq) if the variant has some, counters, partial, and out or codes and
+    terms. Rows of padding append nothing
     and give zeros. With a `layout` the result is quantized, which wants plan.whole_groups. When it
     is not `merged` there are no counters, and partial is the last argument: attention_merge.py does
     the rest.
@@ -116,13 +121,13 @@ def decode_attention(
     half, columns = head_dim // 2, shape.num_heads * head_dim
     qkv_width = padded((shape.num_heads + 2 * kv_heads) * head_dim)
     stored = layout or ActivationLayout(columns, 1)
-    angle_count = -(-(plan.heads + 2) * half // plan.threads)
+    angle_count = (4 if shape.norms_heads else 2) * pairs_of_lane(plan)
     outputs = plan.heads * plan.lane_vectors * KEY_VECTOR
 
     @T.prim_func(s_tir=True, private=True)
     def func(
         pqkv: T.handle, pcos: T.handle, psin: T.handle, ppositions: T.handle, ptables: T.handle,
-        pkeys: T.handle, pvalues: T.handle, psinks: T.handle, pcounters: T.handle,
+        pkeys: T.handle, pvalues: T.handle, pgains: T.handle, psinks: T.handle, pcounters: T.handle,
         ppartial: T.handle, pout: T.handle, pcodes: T.handle, pterms: T.handle,
     ):  # fmt: skip
         T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": plan.subgroup})
@@ -138,6 +143,7 @@ def decode_attention(
         values = T.match_buffer(
             pvalues, (pages, kv_heads, page_size, plan.vectors * KEY_VECTOR), plan.kv_dtype
         )
+        gains = T.match_buffer(pgains, (2 * head_dim,), "float32")
         sinks = T.match_buffer(psinks, (shape.num_heads,), "float32")
         counters = T.match_buffer(pcounters, (batch, plan.tasks), "int32")
         partial = T.match_buffer(
@@ -172,7 +178,7 @@ def decode_attention(
                         (plan.value_unroll * plan.lane_vectors * KEY_VECTOR,), plan.kv_dtype,
                         scope="local",
                     )  # fmt: skip
-                    angles = T.alloc_buffer((2 * angle_count,), "float32", scope="local")
+                    angles = T.alloc_buffer((angle_count,), "float32", scope="local")
                     output = T.alloc_buffer((outputs,), "float32", scope="local")
                     best = T.alloc_buffer((plan.heads,), "float32", scope="local")
                     total = T.alloc_buffer((plan.heads,), "float32", scope="local")
@@ -193,7 +199,7 @@ def decode_attention(
                     if split < count:
                         # No kernel of this step writes what is read here, and the steps before have
                         # ended: a step's first kernel starts no earlier (overlap.py).
-                        load_angles(angles, cos, sin, thread, position, plan)
+                        load_angles(angles, cos, sin, gains, thread, position, plan)
                         if blocks > 0:
                             load_key(
                                 key, keys, tables, m, plan.kv_head(own), start, 0,
@@ -240,6 +246,8 @@ def decode_attention(
                                 if thread == 0:
                                     counters[m, own] = 0
 
+    if not shape.norms_heads:
+        func = without(func, ["gains"])
     if not shape.variant.sinks:
         func = without(func, ["sinks"])
     if not merged:

@@ -30,6 +30,11 @@ def device_pages(case: AttentionCase, data: AttentionData) -> tuple[Array, Array
     return np.ascontiguousarray(keys), np.ascontiguousarray(values)
 
 
+def head_gains(head_dim: int) -> Array:
+    """Return gains of the norms of query heads, then of key heads."""
+    return np.random.default_rng(6).uniform(0.5, 2, 2 * head_dim).astype(np.float32)
+
+
 def _turned_back(heads: Array, angles: Array) -> Array:
     """Return (M, heads, D) that become `heads` when they are rotated by angles (M, D / 2)."""
     half = heads.shape[2] // 2
@@ -58,6 +63,9 @@ class Decode:
         self.layout = ActivationLayout(self.width, parts) if parts else None
         self.data = [data_of(case, seed=10 * row) for row in range(batch)]
         self.beside = self.data[0].beside
+        self.gains = []
+        if case.shape.norms_heads:
+            self.gains.append(head_gains(case.head_dim))
         half = case.head_dim // 2
         self.angles = np.random.default_rng(5).random((case.tokens, half)) * 6
         self.pages = [
@@ -137,7 +145,7 @@ class Decode:
         arrays = [
             self._qkv(positions) if qkv is None else qkv,
             *(table.astype(np.float32) for table in angles),
-            np.array(positions, np.int32), tables, keys, values, *self.beside,
+            np.array(positions, np.int32), tables, keys, values, *self.gains, *self.beside,
         ]  # fmt: skip
         plan, results = self.plan, self._results()
         partial = np.full(
