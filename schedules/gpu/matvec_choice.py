@@ -12,7 +12,8 @@ from ferrylm.schedules.gpu.profile import GpuProfile
 def operation_name(product: Product) -> str:
     """Return the name of a product's kernel, whatever the number of rows."""
     fmt = product.fmt
-    normed = "normed_" if product.eps is not None else ""
+    normed = "rounding_" if product.rounds else ""
+    normed += "normed_" if product.eps is not None else ""
     prepared = "_prepared" if product.parts else ""
     return f"{normed}{product.epilogue}{prepared}_{fmt.tag}_{fmt.rows}x{fmt.columns}"
 

@@ -20,6 +20,7 @@ class Product:
     `eps`: the activations were quantized before their norm, which is applied to the result.
     `parts`: the result is quantized, to codes of that many parts; 0 leaves float32.
     `gained`: what is quantized is the result times a gain, and the result is kept as well.
+    `rounds`: activations come as float32 rows and a gain, and are quantized here.
     """
 
     rows: Rows
@@ -28,6 +29,7 @@ class Product:
     eps: float | None = None
     parts: int = 0
     gained: bool = False
+    rounds: bool = False
 
     def __post_init__(self) -> None:
         if self.epilogue not in EPILOGUES:
@@ -150,6 +152,31 @@ class MatvecGrid:
         return self.product.eps is not None
 
     @property
+    def input_chunks(self) -> int:
+        """Return how many lanes' columns a row of activations has where they are quantized here."""
+        return groups(self.product.fmt.columns) * (GROUP // 4)
+
+    @property
+    def rounding_turns(self) -> int:
+        """Return how many of those a lane quantizes."""
+        return -(-self.input_chunks * self.columns // self.threads)
+
+    @property
+    def x_held(self) -> int:
+        """Return how many columns that is."""
+        return self.rounding_turns * 4
+
+    @property
+    def own_codes(self) -> tuple[int, ...]:
+        """Return the shape of the codes that a workgroup quantizes itself."""
+        return self.product.inputs.codes_shape(self.columns)
+
+    @property
+    def own_terms(self) -> tuple[int, ...]:
+        """Return the shape of their terms."""
+        return self.product.inputs.terms_shape(self.columns)
+
+    @property
     def sums(self) -> int:
         """Return how many sums a lane keeps, the last of them sums of squares."""
         return (self.tile.rows + int(self.normed)) * self.columns
@@ -190,16 +217,12 @@ class MatvecGrid:
         return -(-groups(self.product.fmt.columns) // (self.lanes * self.tile.unroll))
 
     @property
-    def later_steps(self) -> int:
-        """Return how many steps of a tile without `ahead` begin after its activations are there.
+    def begun(self) -> bool:
+        """Whether weights of the first step are loaded before the activations are there.
 
-        A kernel that has to wait for them loads the weights of its first step before.
+        A kernel that has to wait for these has nothing else to do.
         """
-        return self.steps - int(self.overlap)
-
-    def later(self, step: Any) -> Any:
-        """Return the number of such a step among all."""
-        return step + int(self.overlap)
+        return self.tile.ahead or self.overlap
 
     @property
     def early(self) -> bool:
