@@ -12,6 +12,7 @@ from ferrylm.schedules.gpu.layout import RADIX, padded
 from ferrylm.schedules.gpu.matvec_early import load_constants, wait_for_inputs
 from ferrylm.schedules.gpu.matvec_epilogue import store
 from ferrylm.schedules.gpu.matvec_grid import MatvecGrid, MatvecTile, Product
+from ferrylm.schedules.gpu.matvec_rounding import load_input_gain, round_rows
 from ferrylm.schedules.gpu.operations import dot4, fma
 from ferrylm.schedules.gpu.row_counts import row_count
 from ferrylm.schedules.gpu.signature import without
@@ -119,16 +120,11 @@ def multiply_step(  # noqa: D103
 
 @T.inline
 def sum_groups(  # noqa: D103
-    x_codes, x_terms, codes, scale, minimum, added, held_added, sums, first_m, workgroup, thread,
-    grid,
-):  # fmt: skip
-    words = T.alloc_buffer((grid.slots * grid.product.fmt.words,), "uint32", scope="local")
-    terms = T.alloc_buffer((grid.slots, 2), "float32", scope="local")
+    x_codes, x_terms, codes, scale, minimum, words, terms, sums, first_m, workgroup, thread, grid
+):
     if grid.tile.ahead:
         held = T.alloc_buffer((grid.slots * grid.product.fmt.words,), "uint32", scope="local")
         held_terms = T.alloc_buffer((grid.slots, 2), "float32", scope="local")
-        load_step(codes, scale, minimum, words, terms, workgroup, thread, 0, grid)
-        wait_for_inputs(added, held_added, first_m, workgroup, thread, grid)
         for step in T.serial(grid.steps - 1):
             for i in T.unroll(grid.slots * grid.product.fmt.words):
                 held[i] = words[i]
@@ -139,23 +135,19 @@ def sum_groups(  # noqa: D103
             multiply_step(x_codes, x_terms, held, held_terms, sums, first_m, thread, step, grid)
         multiply_step(x_codes, x_terms, words, terms, sums, first_m, thread, grid.steps - 1, grid)
     else:
-        if grid.overlap:
-            load_step(codes, scale, minimum, words, terms, workgroup, thread, 0, grid)
-            wait_for_inputs(added, held_added, first_m, workgroup, thread, grid)
+        if grid.begun:
             multiply_step(x_codes, x_terms, words, terms, sums, first_m, thread, 0, grid)
-        for step in T.serial(grid.later_steps):
-            load_step(
-                codes, scale, minimum, words, terms, workgroup, thread, grid.later(step), grid
-            )
-            multiply_step(
-                x_codes, x_terms, words, terms, sums, first_m, thread, grid.later(step), grid
-            )
+        for step in T.serial(grid.steps - int(grid.begun)):
+            at = T.meta_var(step + int(grid.begun))
+            load_step(codes, scale, minimum, words, terms, workgroup, thread, at, grid)
+            multiply_step(x_codes, x_terms, words, terms, sums, first_m, thread, at, grid)
 
 
 def integer_matvec(product: Product, tile: MatvecTile, width: int, *, overlap: bool = False) -> Any:
     """Return the PrimFunc (codes of x, terms of x, weights..., residual, gain, y, codes, terms).
 
     With `overlap` it waits for the kernel before it (overlap.py), weights already on their way.
+    Of a product that `rounds`, x and the gain of its norm come instead of codes and terms.
     """
     rows, fmt = product.rows, product.fmt
     extent, columns = row_count(rows), rows.tile
@@ -165,6 +157,8 @@ def integer_matvec(product: Product, tile: MatvecTile, width: int, *, overlap: b
 
     @T.prim_func(s_tir=True, private=True)
     def func(
+        px: T.handle,
+        x_gain: T.Buffer((fmt.columns,), "float32"),
         px_codes: T.handle,
         px_terms: T.handle,
         codes: T.Buffer(codes_shape, "uint32"),
@@ -177,6 +171,7 @@ def integer_matvec(product: Product, tile: MatvecTile, width: int, *, overlap: b
         py_terms: T.handle,
     ):
         T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": width})
+        x = T.match_buffer(px, (extent, padded(fmt.columns)), "float32")
         x_codes = T.match_buffer(px_codes, product.inputs.codes_shape(extent), "uint32")
         x_terms = T.match_buffer(px_terms, product.inputs.terms_shape(extent), "uint32")
         residual = T.match_buffer(presidual, product.added_shape(extent), "float32")
@@ -189,6 +184,8 @@ def integer_matvec(product: Product, tile: MatvecTile, width: int, *, overlap: b
                     shared = T.alloc_buffer(grid.shared_sums, "float32", scope="shared")
                     results = T.alloc_buffer(grid.shared_results, "float32", scope="shared")
                     sums = T.alloc_buffer((grid.sums,), "float32", scope="local")
+                    words = T.alloc_buffer((grid.slots * fmt.words,), "uint32", scope="local")
+                    terms = T.alloc_buffer((grid.slots, 2), "float32", scope="local")
                     held = T.alloc_buffer((grid.held,), "float32", scope="local")
                     held_gain = T.alloc_buffer((COLUMNS,), "float32", scope="local")
                     for i in T.unroll(grid.sums):
@@ -196,13 +193,29 @@ def integer_matvec(product: Product, tile: MatvecTile, width: int, *, overlap: b
                     load_constants(
                         residual, gain, held, held_gain, block * columns, workgroup, thread, grid
                     )
-                    sum_groups(
-                        x_codes, x_terms, codes, scale, minimum, residual, held, sums,
-                        block * columns, workgroup, thread, grid,
-                    )  # fmt: skip
+                    if grid.begun:
+                        load_step(codes, scale, minimum, words, terms, workgroup, thread, 0, grid)
+                    if product.rounds:
+                        own_codes = T.alloc_buffer(grid.own_codes, "uint32", scope="shared")
+                        own_terms = T.alloc_buffer(grid.own_terms, "uint32", scope="shared")
+                        x_held = T.alloc_buffer((grid.x_held,), "float32", scope="local")
+                        load_input_gain(x_gain, x_held, thread, grid)
+                        wait_for_inputs(residual, held, block * columns, workgroup, thread, grid)
+                        round_rows(x, x_held, own_codes, own_terms, block * columns, thread, grid)
+                        sum_groups(
+                            own_codes, own_terms, codes, scale, minimum, words, terms, sums, 0,
+                            workgroup, thread, grid,
+                        )  # fmt: skip
+                    else:
+                        wait_for_inputs(residual, held, block * columns, workgroup, thread, grid)
+                        sum_groups(
+                            x_codes, x_terms, codes, scale, minimum, words, terms, sums,
+                            block * columns, workgroup, thread, grid,
+                        )  # fmt: skip
                     store(
                         sums, shared, results, residual, held, gain, held_gain, y, y_codes,
                         y_terms, block * columns, workgroup, thread, grid,
                     )  # fmt: skip
 
-    return without(func, product.unused())
+    given = ["x_codes", "x_terms"] if product.rounds else ["x", "x_gain"]
+    return without(func, [*given, *product.unused()])
