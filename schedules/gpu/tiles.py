@@ -49,6 +49,11 @@ ONE_ROW_PREPARED = (
     MatvecChoice(16384, 0, MatvecTile(32, 2, split=2, ahead=True)),
     MatvecChoice(_ANY, 0, MatvecTile(16, 4, ahead=True)),
 )
+# The same where kernels overlap: half of the threads hold two steps of weights without spilling.
+ONE_ROW_PREPARED_OVERLAPPED = (
+    MatvecChoice(_ANY, 8192, MatvecTile(16, 4, split=2, unroll=2, ahead=True)),
+    *ONE_ROW_PREPARED[1:],
+)
 MANY_ROWS = MatvecTile(4, 2)
 MANY_ROWS_PREPARED = MatvecTile(16, 2)
 OWN_ROWS = {1: MatvecTile(1, 8), 2: MatvecTile(1, 8)}  # of a lane, by rows of activations
@@ -127,7 +132,8 @@ def matvec_tile(profile: GpuProfile, product: Product) -> MatvecTile:
     elif product.rows.tile > 1:
         wanted = MANY_ROWS_PREPARED if prepared else MANY_ROWS
     else:
-        table = ONE_ROW_PREPARED if prepared else ONE_ROW
+        quantized = ONE_ROW_PREPARED_OVERLAPPED if profile.overlap else ONE_ROW_PREPARED
+        table = quantized if prepared else ONE_ROW
         wanted = next(c for c in table if fmt.rows <= c.rows and fmt.columns >= c.columns).tile
     if prepared and product.pairs:
         # An output takes two rows, and a workgroup's outputs are to be whole groups.
