@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ferrylm.relax_models import llama, qwen2
+from ferrylm.relax_models import llama, qwen2, qwen3
 from ferrylm.runtime.manifest import ModelConfig
 
 Adapt = Callable[[ModelConfig, Mapping[str, Any]], ModelConfig]
@@ -15,4 +15,5 @@ FAMILIES: dict[str, Adapt] = {
     "llama": llama.adapt,
     "mistral": llama.adapt,
     "qwen2": qwen2.adapt,
+    "qwen3": qwen3.adapt,
 }

@@ -63,6 +63,9 @@ def huggingface_weights(tiny: TinyLlama) -> dict[str, np.ndarray]:
         if config.qkv_bias:
             for name, part in zip("qkv", np.split(weights[ours + "qkv_bias"], cuts), strict=True):
                 state[f"{theirs}self_attn.{name}_proj.bias"] = part
+        if config.head_norm:
+            for name, part in zip("qk", np.split(weights[ours + "head_norm"], 2), strict=True):
+                state[f"{theirs}self_attn.{name}_norm.weight"] = part
         for name, part in zip(("gate", "up"), np.split(weights[ours + "gate_up"], 2), strict=True):
             state[f"{theirs}mlp.{name}_proj.weight"] = part
         state[theirs + "self_attn.o_proj.weight"] = weights[ours + "attention_out"]

@@ -41,6 +41,8 @@ def source_weights(tensors: Mapping[str, SourceTensor], config: ModelConfig) -> 
         if config.qkv_bias:
             projections = [f"{attention}{part}_proj" for part in "qkv"]
             weights[ours + "qkv_bias"] = read(*projections, kind="bias")
+        if config.head_norm:
+            weights[ours + "head_norm"] = read(*(f"{attention}{part}_norm" for part in "qk"))
     return weights
 
 

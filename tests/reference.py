@@ -230,8 +230,7 @@ def round_to_half(x: ArrayLike) -> Float64:
 
 def _known_names(config: ModelConfig) -> set[str]:
     inner = ["attention_norm", "qkv", "attention_out", "feed_forward_norm", "gate_up", "down"]
-    if config.qkv_bias:
-        inner.append("qkv_bias")
+    inner += [name for name in ("qkv_bias", "head_norm") if getattr(config, name)]
     names = {f"layers.{index}.{name}" for index in range(config.num_layers) for name in inner}
     return names | {"embedding", "final_norm"} | (set() if config.tied_embedding else {"head"})
 
@@ -277,6 +276,13 @@ def llama_logits(
         query, key, value = (
             part.reshape(len(ids), -1, config.head_dim) for part in np.split(qkv, cuts, axis=1)
         )
+        if config.head_norm:
+            query, key = (
+                rms_norm(heads, gain, config.norm_eps)
+                for heads, gain in zip(
+                    (query, key), np.split(weights[layer + "head_norm"], 2), strict=True
+                )
+            )
         positions = np.arange(len(ids))
         attended = causal_attention(
             rotate(query, positions, frequencies, scaling),

@@ -23,6 +23,21 @@ FAMILIES = {
         rope=RopeConfig("default", 1000000.0),
         qkv_bias=True,
     ),
+    "qwen3": ModelConfig(
+        family="qwen3",
+        hidden_size=72,
+        intermediate_size=100,
+        num_layers=2,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=26,
+        vocab_size=83,
+        context_length=256,
+        norm_eps=1e-6,
+        tied_embedding=False,
+        rope=RopeConfig("default", 1000000.0),
+        head_norm=True,
+    ),
 }
 
 

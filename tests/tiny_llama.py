@@ -83,6 +83,8 @@ def _shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         }
         if config.qkv_bias:
             shapes[f"layers.{index}.qkv_bias"] = (qkv,)
+        if config.head_norm:
+            shapes[f"layers.{index}.head_norm"] = (2 * config.head_dim,)
     shapes["final_norm"] = (hidden,)
     if not config.tied_embedding:
         shapes["head"] = (config.vocab_size, hidden)

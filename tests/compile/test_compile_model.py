@@ -132,13 +132,6 @@ def test_a_longer_context_than_the_models_own_is_not_made_up() -> None:
     assert model_config(config, 100_000).context_length == SOURCE.context
 
 
-def test_a_context_within_the_sliding_window_is_supported() -> None:
-    config = {**SOURCE.config(), "sliding_window": 64}
-    assert model_config(config, 64).context_length == 64
-    with pytest.raises(UnsupportedModelError, match="--context 64"):
-        model_config(config, 65)
-
-
 def test_progress_is_told_in_order_and_to_its_end(source: Path, tmp_path: Path) -> None:
     told: list[Progress] = []
     compile_model(options(source, tmp_path / "a", context_length=40), told.append)
@@ -152,7 +145,10 @@ def test_progress_is_told_in_order_and_to_its_end(source: Path, tmp_path: Path) 
 
 
 UNSUPPORTED: dict[str, dict[str, Any]] = {
-    "a sliding window": {"model_type": "mistral", "sliding_window": 32},
+    "layers that attend in an unknown way": {
+        "sliding_window": 32,
+        "layer_types": ["linear_attention"] * 8,
+    },
     "biases of attention": {"bias": "model.layers.0.self_attn.q_proj"},
     "a bias after attention in Qwen2": {
         "model_type": "qwen2",

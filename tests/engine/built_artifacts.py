@@ -89,11 +89,22 @@ RECIPES = {
 _QWEN2 = TinySource(
     hidden=100, inner=90, heads=6, kv_heads=2, head_dim=18, vocabulary=301, family="qwen2"
 )
+# Its heads are wider than the hidden size says.
+_QWEN3 = TinySource(
+    hidden=60, inner=90, heads=6, kv_heads=2, head_dim=18, vocabulary=301, family="qwen3"
+)
 FAMILY_RECIPES = {
     "qwen2 floats": Recipe(replace(_QWEN2, tied=False, layers=1), "q0f32"),
     "qwen2 halves": Recipe(replace(_QWEN2, layers=1), "q0f16"),
     "qwen2 bytes": Recipe(replace(_QWEN2, layers=1), "q8f16", vulkan=("subgroup8",)),
     "qwen2 nibbles": Recipe(_QWEN2, "q4f16", "int16", batches=(1, 4), vulkan=("subgroup8-dot",)),
+}
+
+FAMILY_RECIPES |= {
+    "qwen3 floats": Recipe(replace(_QWEN3, layers=1), "q0f32"),
+    "qwen3 nibbles": Recipe(
+        replace(_QWEN3, tied=False), "q4f16", "int16", batches=(1, 4), vulkan=("subgroup8",)
+    ),
 }
 
 VULKAN_RECIPES = {name: recipe.vulkan for name, recipe in RECIPES.items() if recipe.vulkan}

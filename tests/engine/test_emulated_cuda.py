@@ -43,7 +43,9 @@ class Emulation:
 EMULATIONS = (
     Emulation(
         *("sm90", "90a", "q4f16"),
-        TinySource(hidden=96, inner=160, heads=6, kv_heads=2, vocabulary=301, layers=1),
+        TinySource(
+            hidden=96, inner=160, heads=6, kv_heads=2, vocabulary=301, layers=1, family="qwen3"
+        ),
         batches=(1, 2, 16),
     ),
     Emulation(

@@ -84,6 +84,9 @@ class TinySource:
             if self.family == "qwen2":
                 for name, size in (("q", queries), ("k", keys), ("v", keys)):
                     shapes[f"model.layers.{layer}.self_attn.{name}_proj.bias"] = (size,)
+            if self.family == "qwen3":
+                for name in ("q_norm", "k_norm"):
+                    shapes[f"model.layers.{layer}.self_attn.{name}.weight"] = (self.head_dim,)
         return {name: _draw(generator, shape) for name, shape in shapes.items()}
 
     def write(self, folder: Path, *, seed: int = 0, bias: str = "", **config: Any) -> Path:

@@ -137,6 +137,23 @@ def test_qwen2_rows_stay_in_place_and_biases_are_kept(tmp_path: Path) -> None:
             np.testing.assert_array_equal(values, {**weights, **biases}[name], err_msg=name)
 
 
+def test_qwen3_rows_stay_in_place_and_norms_of_heads_are_kept(tmp_path: Path) -> None:
+    weights = tiny_source.weights()
+    for layer in range(2):
+        for part in "qk":
+            name = f"model.layers.{layer}.self_attn.{part}_norm.weight"
+            weights[name] = np.arange(16, dtype=np.float32) + layer
+    tensors = [float_tensor(tiny_source.gguf_name(name), w) for name, w in weights.items()]
+    metadata = {
+        key.replace("llama.", "qwen3."): value for key, value in tiny_source.gguf_metadata().items()
+    }
+    metadata["general.architecture"] = "qwen3"
+    with _open(tmp_path, GgufFile(plain(metadata), tensors)) as source:
+        assert model_config(source.config).head_norm
+        for name, values in _values(source).items():
+            np.testing.assert_array_equal(values, weights[name], err_msg=name)
+
+
 def test_llama_biases_of_q_are_reordered_with_their_rows(tmp_path: Path) -> None:
     bias = np.arange(64, dtype=np.float32)
     file = tiny_source.gguf_file()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from tvm import ir
 
 from ferrylm.compile.cuda.tiers import TIERS
@@ -31,7 +32,9 @@ def launches(config: ModelConfig, profile: GpuProfile, batch: int) -> tuple[Any,
         for weight in canonical_weights(config)
         if weight.columns is not None
     }
-    shape = AttentionShape(config.num_heads, config.num_kv_heads, config.head_dim, "float16")
+    eps = config.norm_eps if config.head_norm else None
+    sizes = (config.num_heads, config.num_kv_heads, config.head_dim)
+    shape = AttentionShape(*sizes, "float16", head_norm_eps=eps)
     kernels = GpuKernels(profile, "int16", shape)
     model = Decoder(config, kernels, storage)
     module, _ = export_step_functions(model, kernels, config, (batch,))
@@ -44,9 +47,14 @@ def launches(config: ModelConfig, profile: GpuProfile, batch: int) -> tuple[Any,
     ]
 
 
-def test_a_layer_of_a_decode_step_is_five_launches() -> None:
+@pytest.mark.parametrize(
+    "config",
+    [CONFIG, replace(CONFIG, qkv_bias=True), replace(CONFIG, head_norm=True)],
+    ids=["llama", "biases", "norms of heads"],
+)
+def test_a_layer_of_a_decode_step_is_five_launches(config: ModelConfig) -> None:
     for batch in (1, 2):
-        _, names = launches(CONFIG, DOT, batch)
+        _, names = launches(config, DOT, batch)
         around = [f"embed_batch{batch}", f"quantize_gained_64_batch{batch}"]
         assert names[:2] == around
         assert len(names) == 2 + 5 * LAYERS + 1, names
