@@ -7,6 +7,7 @@ and its type is fixed by the first call that names it:
     ferrylm.coopmat_fill(tile, use, dtype, rows, columns, number)
     ferrylm.coopmat_load(tile, use, dtype, rows, columns, pointer, stride, column_major)
     ferrylm.coopmat_mul_add(result, a, b, c)              result = a @ b + c; result may be c
+    ferrylm.coopmat_scale(tile, factors)                  tile = tile * factors, number by number
     ferrylm.coopmat_store(tile, pointer, stride, column_major)
 
 `use` is 0 for the left factor, 1 for the right one, 2 for sums. `pointer` is the address of an
@@ -162,6 +163,17 @@ def _mul_add(writer: Writer, call: Call) -> Value:
     return nothing(writer)
 
 
+def _scale(writer: Writer, call: Call) -> Value:
+    _require(writer)
+    tile, factors = (_tile(writer, argument) for argument in call.arguments[:2])
+    if tile.type_id != factors.type_id or not tile.scalar.is_float:
+        writer.refuse("a tile scaled by one of another type", "two tiles of floats of one type")
+    values = [writer.body.value(Op.LOAD, tile.type_id, one.variable) for one in (tile, factors)]
+    found = writer.body.value(Op.F_MUL, tile.type_id, *values)
+    writer.body.effect(Op.STORE, tile.variable, found)
+    return nothing(writer)
+
+
 def _feature(writer: Writer, a: Tile, b: Tile, c: Tile) -> str:
     """Return the name of a product as native/vulkan/cooperative_shapes.cc makes it."""
     if (a.rows, a.columns, b.columns) != (c.rows, b.rows, c.columns) or a.scalar != b.scalar:
@@ -197,4 +209,5 @@ OPERATIONS: Mapping[str, Handler] = {
     "ferrylm.coopmat_load": _load,
     "ferrylm.coopmat_store": _store,
     "ferrylm.coopmat_mul_add": _mul_add,
+    "ferrylm.coopmat_scale": _scale,
 }

@@ -118,7 +118,10 @@ def from_words(writer: Writer, words: Value, scalar: Scalar, lanes: int) -> Valu
             [Value(scalar, 1, (writer.body.pure(Op.BITCAST, kind, pair),)) for pair in pairs]
         )
     if scalar == FLOAT16:
-        return _halves(writer, words, lanes)
+        halves = _halves(writer, words, lanes)
+        if lanes == 2 * words.lanes:
+            writer.words_of[halves.parts] = words
+        return halves
     if scalar == BOOL:
         found = _small_lanes(writer, words, _BYTE, lanes)
         return compare(writer, "ne", found, writer.constant(_BYTE, 0, lanes))

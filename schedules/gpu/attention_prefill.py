@@ -7,6 +7,8 @@ from typing import Any
 from ferrylm.schedules.cpu.attention import AttentionShape
 from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu.attention import prefill_attention
+from ferrylm.schedules.gpu.attention_cooperative import cooperative_prefill_attention
+from ferrylm.schedules.gpu.attention_cooperative_plan import cooperative_plan, fits_cooperative
 from ferrylm.schedules.gpu.attention_matrix import matrix_prefill_attention
 from ferrylm.schedules.gpu.attention_matrix_plan import MatrixAttentionPlan
 from ferrylm.schedules.gpu.attention_plan import AttentionPlan, queries_that_fit
@@ -21,6 +23,8 @@ from ferrylm.schedules.gpu.tiles import (
 
 def prefill_kernel(profile: GpuProfile, shape: AttentionShape, rows: Rows) -> Any:
     """Return attention of prefill on matrix units where that is possible, else in float32."""
+    if fits_cooperative(profile, shape):
+        return cooperative_prefill_attention(rows, cooperative_plan(profile, shape))
     if attention_in_halves(profile, shape):
         tile = matrix_attention_tile(profile, shape.head_dim)
         return matrix_prefill_attention(rows, MatrixAttentionPlan(shape, tile))

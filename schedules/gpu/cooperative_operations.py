@@ -42,12 +42,37 @@ def load_right(tile: Expression, at: Expression, stride: int, shape: Shape) -> E
     )  # fmt: skip
 
 
+def load_right_rows(tile: Expression, at: Expression, stride: int, shape: Shape) -> Expression:
+    """Load K rows of N halves from shared memory; rows lie `stride` vectors apart."""
+    _, n, k = shape
+    return T.call_extern(
+        "int32", "ferrylm.coopmat_load", T.address_of(tile), _RIGHT, "float16", k, n,
+        T.address_of(at), stride, _ROWS,
+    )  # fmt: skip
+
+
+def load_sums(tile: Expression, at: Expression, stride: int, shape: Shape) -> Expression:
+    """Load M rows of N float32 from shared memory; rows lie `stride` vectors apart."""
+    m, n, _ = shape
+    return T.call_extern(
+        "int32", "ferrylm.coopmat_load", T.address_of(tile), _SUMS, "float32", m, n,
+        T.address_of(at), stride, _ROWS,
+    )  # fmt: skip
+
+
 def multiply_add(sums: Expression, left: Expression, right: Expression) -> Expression:
     """Add the product of two tiles to a tile of sums."""
     return T.call_extern(
         "int32", "ferrylm.coopmat_mul_add", T.address_of(sums), T.address_of(left),
         T.address_of(right), T.address_of(sums),
     )  # fmt: skip
+
+
+def scale(sums: Expression, factors: Expression) -> Expression:
+    """Multiply each number of a tile of sums by that of another in the same place."""
+    return T.call_extern(
+        "int32", "ferrylm.coopmat_scale", T.address_of(sums), T.address_of(factors)
+    )
 
 
 def store_sums(tile: Expression, at: Expression, stride: int) -> Expression:

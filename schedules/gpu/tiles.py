@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from ferrylm.schedules.cpu.attention import AttentionShape
 from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu.amd_tiles import amd_tile
+from ferrylm.schedules.gpu.attention_cooperative_plan import fits_cooperative
 from ferrylm.schedules.gpu.attention_decode_plan import DecodeTile
 from ferrylm.schedules.gpu.attention_matrix_plan import MatrixAttentionTile, fits_matrix_units
 from ferrylm.schedules.gpu.attention_plan import AttentionTile
@@ -207,7 +208,7 @@ MATRIX_ATTENTION = {
 
 def attention_in_halves(profile: GpuProfile, shape: AttentionShape) -> bool:
     """Return whether attention of a prompt multiplies float16, on matrix units."""
-    return profile.matrix and fits_matrix_units(shape)
+    return (profile.matrix and fits_matrix_units(shape)) or fits_cooperative(profile, shape)
 
 
 def matrix_attention_tile(profile: GpuProfile, head_dim: int) -> MatrixAttentionTile:

@@ -2,6 +2,7 @@
 
 Products of float16 matrices of 8 x 8 by a subgroup of 8 lanes, with sums in float32, in shared
 memory of uint32x4: lane l holds row l of left factors and of sums, column l of right factors.
+Right factors that lie by rows are gathered, half by half.
 Operations that are not these are refused, so that a test cannot pass by them.
 """
 
@@ -51,8 +52,7 @@ class EmulatedMatrices:
         assert (int(use), str(dtype.value), int(rows), int(columns)) == (_SUMS, "float32", 8, 8)
         element = _element(call.arguments[0])
         if element not in self.sums:
-            memory = array_memory.allocate(writer, "sums", FLOAT32, SIZE, shared=False)
-            self.sums[element] = BufferView(FLOAT32, 1, memory, None, 4, False)
+            self._allocate(writer, element)
         zero = writer.evaluate(call.arguments[5])
         self._put(writer, element, writer.broadcast(zero, SIZE))
         return nothing(writer)
@@ -60,10 +60,33 @@ class EmulatedMatrices:
     def load(self, writer: Writer, call: Call) -> Value:
         """Handle ferrylm.coopmat_load: a lane takes the 16 bytes of its row or column."""
         use, dtype, rows, columns = (argument for argument in call.arguments[1:5])
-        assert (str(dtype.value), int(rows), int(columns)) == ("float16", SIZE, SIZE)
-        assert call.number(writer, 7) == (1 if int(use) == _RIGHT else 0)
+        by_columns = call.number(writer, 7)
+        wanted = "float32" if int(use) == _SUMS else "float16"
+        assert (str(dtype.value), int(rows), int(columns)) == (wanted, SIZE, SIZE)
+        assert not by_columns or int(use) == _RIGHT
+        element = _element(call.arguments[0])
+        if int(use) == _RIGHT and not by_columns:
+            self.factors[element] = self._column_of_rows(writer, call)
+            return nothing(writer)
         view, place = self._line(writer, call.arguments[5], call.arguments[6])
-        self.factors[_element(call.arguments[0])] = array_memory.load(writer, view, place)
+        if int(use) == _SUMS:
+            place = Place(place.first, place.offset, SIZE, 1)
+            self._put(
+                writer,
+                element,
+                from_words(writer, array_memory.load(writer, view, place), FLOAT32, SIZE),
+            )
+        else:
+            self.factors[element] = array_memory.load(writer, view, place)
+        return nothing(writer)
+
+    def scale(self, writer: Writer, call: Call) -> Value:
+        """Handle ferrylm.coopmat_scale."""
+        target, factors = (_element(argument) for argument in call.arguments)
+        product = arithmetic.binary(
+            writer, "mul", self._get(writer, target), self._get(writer, factors)
+        )
+        self._put(writer, target, product)
         return nothing(writer)
 
     def multiply_add(self, writer: Writer, call: Call) -> Value:
@@ -100,6 +123,24 @@ class EmulatedMatrices:
         array_memory.store(writer, view, place, words)
         return nothing(writer)
 
+    def _allocate(self, writer: Writer, element: tuple[Any, int]) -> None:
+        memory = array_memory.allocate(writer, "sums", FLOAT32, SIZE, shared=False)
+        self.sums[element] = BufferView(FLOAT32, 1, memory, None, 4, False)
+
+    def _column_of_rows(self, writer: Writer, call: Call) -> Value:
+        """Return the eight halves of this lane's column, one in each of eight rows, as words."""
+        view, place = place_of(writer, call.arguments[5])
+        assert isinstance(view.storage, ArrayMemory)
+        lane = subgroup_input(writer, BuiltIn.SUBGROUP_LOCAL_INVOCATION_ID).typed(UINT32)
+        stride = cast(writer, writer.evaluate(call.arguments[6]), UINT32)
+        first, words = cast(writer, place.first, UINT32), []
+        for row in range(SIZE):
+            apart = arithmetic.binary(writer, "mul", stride, writer.constant(UINT32, row))
+            at = Place(arithmetic.binary(writer, "add", first, apart), place.offset, 4, 1)
+            held = writer.all_lanes(array_memory.load(writer, view, at))
+            words.append(_word_of_lane(writer, held, lane))
+        return writer.join([_pair(writer, words[i], words[i + 1], lane) for i in range(0, SIZE, 2)])
+
     def _line(self, writer: Writer, pointer: Any, stride: Any) -> tuple[BufferView, Place]:
         """Return shared memory and the vector where this lane's row or column begins."""
         view, place = place_of(writer, pointer)
@@ -120,8 +161,35 @@ class EmulatedMatrices:
         return array_memory.load(writer, self.sums[element], place)
 
     def _put(self, writer: Writer, element: tuple[Any, int], value: Value) -> None:
+        if element not in self.sums:
+            self._allocate(writer, element)
         place = Place(writer.constant(UINT32, 0), 0, SIZE, SIZE)
         array_memory.store(writer, self.sums[element], place, value)
+
+
+def _word_of_lane(writer: Writer, words: list[Value], lane: Value) -> Value:
+    """Return the word that has the half of column `lane`."""
+    pair = arithmetic.binary(writer, "shift_right", lane, writer.constant(UINT32, 1))
+    found = words[0]
+    for index, word in enumerate(words[1:], 1):
+        here = arithmetic.compare(writer, "eq", pair, writer.constant(UINT32, index))
+        found = arithmetic.select(writer, here, word, found)
+    return found
+
+
+def _pair(writer: Writer, low: Value, high: Value, lane: Value) -> Value:
+    """Return the halves of column `lane` of two words, as a word."""
+    odd = arithmetic.binary(writer, "and", lane, writer.constant(UINT32, 1))
+    shift = arithmetic.binary(writer, "mul", odd, writer.constant(UINT32, 16))
+    mask = writer.constant(UINT32, 0xFFFF)
+    halves = [
+        arithmetic.binary(
+            writer, "and", arithmetic.binary(writer, "shift_right", word, shift), mask
+        )
+        for word in (low, high)
+    ]
+    upper = arithmetic.binary(writer, "mul", halves[1], writer.constant(UINT32, 1 << 16))
+    return arithmetic.binary(writer, "add", halves[0], upper)
 
 
 @contextmanager
@@ -136,6 +204,7 @@ def emulated() -> Iterator[None]:
         "ferrylm.coopmat_load": matrices.load,
         "ferrylm.coopmat_mul_add": matrices.multiply_add,
         "ferrylm.coopmat_store": matrices.store,
+        "ferrylm.coopmat_scale": matrices.scale,
         _COLUMN: matrices.column,
     }
     with patch.dict(calls.OPERATIONS, handlers):  # type: ignore[arg-type]

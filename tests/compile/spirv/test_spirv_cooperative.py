@@ -14,7 +14,11 @@ from tvm.script import tirx as T
 from ferrylm.compile.vulkan_library import kernel_needs
 from ferrylm.compile.vulkan_tiers import TIERS
 from ferrylm.errors import CompileError
+from ferrylm.schedules.cpu.attention import AttentionShape
 from ferrylm.schedules.cpu.rows import Rows
+from ferrylm.schedules.gpu.attention_cooperative import cooperative_prefill_attention
+from ferrylm.schedules.gpu.attention_cooperative_plan import cooperative_plan
+from ferrylm.schedules.gpu.cooperative_operations import store_sums
 from ferrylm.schedules.gpu.cooperative_rows import cooperative_rows, expose_rows
 from ferrylm.schedules.gpu.cooperative_tiles import cooperative_tile
 from ferrylm.schedules.gpu.layout import WeightFormat
@@ -73,6 +77,62 @@ def test_every_product_of_a_matrix_tier_is_valid_and_asks_for_one_shape(tier: An
         wanted = ["cooperativeMatrix", f"cooperativeMatrix{m}x{m}x{m}Float16Float32"]
         assert asked == (wanted if "int16" in entry["name"] else [])
         assert entry["shared_bytes"] <= profile.shared_bytes
+
+
+@pytest.mark.parametrize("tier", MATRIX_TIERS, ids=lambda tier: tier.name)
+def test_attention_of_a_matrix_tier_is_valid_and_asks_for_the_same_shape(tier: Any) -> None:
+    profile, m = tier.profile, tier.profile.cooperative[0]
+    functions = {}
+    for heads in ((8, 2, 128), (14, 2, 64), (3, 1, 80)):
+        plan = cooperative_plan(profile, AttentionShape(*heads, "float16"))
+        functions[f"heads_of_{heads[2]}"] = cooperative_prefill_attention(Rows(8), plan)
+    for entry, module in kernels_of(build_all(functions, tier.tvm_target()).container):
+        check_module(module, entry["spirv_version"])
+        asked = [name for name in entry["requires"] if name.startswith("cooperativeMatrix")]
+        assert asked == ["cooperativeMatrix", f"cooperativeMatrix{m}x{m}x{m}Float16Float32"]
+        assert entry["shared_bytes"] <= profile.shared_bytes
+        assert entry["subgroup_size"] == profile.subgroup
+
+
+def test_tiles_are_scaled_by_tiles_of_their_own_type_alone() -> None:
+    with pytest.raises(CompileError, match="scaled by one of another type"):
+        build(scaled("float16"), COOPERATIVE)
+    module = build(scaled("float32"), COOPERATIVE).kernel()[1]
+    assert opcodes(module).count(133) == 1  # OpFMul, of whole matrices
+
+
+def scaled(dtype: str) -> Any:
+    """Return a kernel that multiplies a tile of float32 by one of some type."""
+
+    @T.prim_func(s_tir=True)
+    def func(o: T.Buffer((32,), "float32")):  # type: ignore
+        T.func_attr({"ferrylm.subgroup_size": 32})
+        for t in T.thread_binding(32, thread="threadIdx.x"):
+            staged = T.alloc_buffer((64,), "uint32x4", scope="shared")
+            tile = T.alloc_buffer((1,), "float32", scope="local")
+            factors = T.alloc_buffer((1,), dtype, scope="local")
+            T.evaluate(
+                T.call_extern(
+                    "int32", "ferrylm.coopmat_fill", T.address_of(tile[0]), 2, "float32", 16, 16,
+                    T.float32(2),
+                )
+            )  # fmt: skip
+            T.evaluate(
+                T.call_extern(
+                    "int32", "ferrylm.coopmat_fill", T.address_of(factors[0]), 2, dtype, 16, 16,
+                    T.cast(3, dtype),
+                )
+            )  # fmt: skip
+            T.evaluate(
+                T.call_extern(
+                    "int32", "ferrylm.coopmat_scale", T.address_of(tile[0]),
+                    T.address_of(factors[0]),
+                )
+            )  # fmt: skip
+            T.evaluate(store_sums(tile[0], staged[0], 4))
+            o[t] = T.float32(0)
+
+    return func
 
 
 def test_shared_vectors_are_read_and_written_whole(vulkan: Any) -> None:
