@@ -28,7 +28,7 @@ from ferrylm.runtime.golden_format import (
     KernelCheck,
     golden_array,
 )
-from ferrylm.runtime.manifest import ModelConfig
+from ferrylm.runtime.manifest import AttentionVariant, ModelConfig
 
 Float64 = NDArray[np.float64]
 
@@ -46,10 +46,22 @@ def case_name(operation: Operation) -> str:
     """Return the name of an operation, whatever the batch: what all targets have in common."""
     matrix = operation.matrix
     if matrix is None:
-        return _case_operation(operation)
+        return _case_operation(operation) + _variant_words(operation.variant)
     minimum = " with minimum" if matrix.minimum else ""
     kind = f"{operation.kind} {operation.epilogue}".strip()
     return f"{kind} {matrix.rows}x{matrix.columns} {matrix.storage}{minimum}"
+
+
+def _variant_words(variant: AttentionVariant) -> str:
+    """Return what a variant adds to the name of a case; it decides about the inputs, too."""
+    words = []
+    if variant.window_tokens is not None:
+        words.append(f" window {variant.window_tokens}")
+    if variant.soft_cap is not None:
+        words.append(f" cap {variant.soft_cap!r}")
+    if variant.score_scale is not None:
+        words.append(f" scale {variant.score_scale!r}")
+    return "".join([*words, *(f" {x}" for x in ("alibi", "sinks") if getattr(variant, x))])
 
 
 def kernel_case(
@@ -72,10 +84,12 @@ def kernel_case(
     elif kind in ("rope_decode", "rope_prefill"):
         width = (config.num_heads + 2 * config.num_kv_heads) * config.head_dim
         for dtype in sorted(kv_dtypes):
-            expected |= _attention(name, kind, config, dtype)
+            expected |= _attention(name, kind, config, dtype, operation.variant)
             if dtype == "float16" and "f16" in arithmetics:
                 expected[f"{dtype} f16"] = replace(expected[dtype], tolerance=HALVES_TOLERANCE)
-    return KernelCase(name, kind, matrix, operation.epilogue, width, ROWS, expected)
+    return KernelCase(
+        name, kind, matrix, operation.epilogue, width, ROWS, expected, operation.variant
+    )
 
 
 def kernel_check(function: CheckFunction, kv_dtype: str) -> KernelCheck:
@@ -127,17 +141,20 @@ def _matmul(name: str, operation: Operation, matrix: GoldenMatrix, arithmetic: s
     return Expected(TOLERANCE[arithmetic], golden_array(y))
 
 
-def _attention(name: str, kind: str, config: ModelConfig, kv_dtype: str) -> dict[str, Expected]:
+def _attention(
+    name: str, kind: str, config: ModelConfig, kv_dtype: str, variant: AttentionVariant
+) -> dict[str, Expected]:
     """Return the output of each row, and the key and value that each appends."""
     heads, kv_heads, dim = config.num_heads, config.num_kv_heads, config.head_dim
-    one_sequence = kind == "rope_prefill"
+    one_sequence, window = kind == "rope_prefill", variant.window_tokens
     rows = inputs.prefill_rows(ROWS, config.context_length) if one_sequence else ROWS
-    first = inputs.prefill_start(rows, config.context_length)
+    first = inputs.prefill_start(rows, config.context_length, window)
     positions = (
         list(range(first, first + rows))
         if one_sequence
-        else inputs.decode_positions(rows, config.context_length)
+        else inputs.decode_positions(rows, config.context_length, window)
     )
+    sinks = inputs.sinks(name, heads) if variant.sinks else None
     width = (heads + 2 * kv_heads) * dim
     qkv = inputs.plain(name + " qkv", (ROWS, width))[:rows].astype(np.float64)
     split = qkv.reshape(rows, heads + 2 * kv_heads, dim)
@@ -159,6 +176,8 @@ def _attention(name: str, kind: str, config: ModelConfig, kv_dtype: str) -> dict
             np.concatenate(
                 [inputs.past(name, "values", sequence, past, kv_heads, dim), value[before]]
             ),
+            variant,
+            sinks,
         )
     tolerance = CACHE_TOLERANCE[kv_dtype]
     return {

@@ -22,6 +22,7 @@ from ferrylm.runtime.golden_draws import DRAW_ROWS
 from ferrylm.runtime.golden_format import PackedTensor
 from ferrylm.runtime.kv_layout import key_shape, value_shape
 from ferrylm.runtime.manifest import ModelConfig
+from ferrylm.schedules.attention_layer import LayerAttention
 
 Tensor = Any
 
@@ -66,7 +67,7 @@ def add_check_functions(
 def _arithmetic(operation: Operation, kernels: RecordingKernels) -> str:
     found, rows = "", kernels.recorded.rows(operation.batch)
     if operation.kind == "rope_attention":
-        found = kernels.recorded.attention_arithmetic(rows)
+        found = kernels.recorded.attention_arithmetic(rows, operation.variant)
     elif operation.matrix is not None and operation.kind != "embed":
         found = kernels.recorded.product_arithmetic(rows, operation.matrix.storage)
     return found
@@ -126,10 +127,12 @@ def _emit(
             logits, positions, *state = arguments
             step = Step(rows, tokens, positions, None, None, None, [], [])
             return target.draw(operation.width, logits, step, DrawState(*state))
-        qkv, cos, sin, positions, tables, keys, values, *gains = arguments
+        qkv, cos, sin, positions, tables, keys, values, *vectors = arguments
         step = Step(rows, tokens, positions, tables, cos, sin, [keys], [values])
-        head_gains = gains[0] if gains else None
-        found = target.rope_attention(rows, qkv, step, keys, values, head_gains=head_gains)
+        gains = vectors[0] if config.head_norm else None
+        sinks = vectors[-1] if operation.variant.sinks else None
+        layer = LayerAttention(operation.variant, gains, sinks)
+        found = target.rope_attention(rows, qkv, step, keys, values, layer)
         return target.expose(rows, found, config.num_heads * config.head_dim)
 
     with builder.function(name, inputs.variables):
@@ -196,7 +199,9 @@ def _arguments(
     table = (1 if operation.batch is None else operation.batch, size["width"])
     half, dtype = config.head_dim // 2, kernels.shape.kv_dtype
     pages = (size["pages"], config.num_kv_heads, config.head_dim, size["page"])
-    gains = {"gains": (2 * config.head_dim,)} if config.head_norm else {}
+    vectors = {"gains": 2 * config.head_dim} if config.head_norm else {}
+    if operation.variant.sinks:
+        vectors["sinks"] = config.num_heads
     return [
         x,
         inputs.add("cos", (size["context"], half), "float32"),
@@ -205,7 +210,7 @@ def _arguments(
         inputs.add("block_tables", table, "int32"),
         inputs.add("keys", key_shape(kernels.kv_layout, *pages), dtype),
         inputs.add("values", value_shape(kernels.kv_layout, *pages), dtype),
-        *(inputs.add(name, shape, "float32") for name, shape in gains.items()),
+        *(inputs.add(name, (length,), "float32") for name, length in vectors.items()),
     ]
 
 

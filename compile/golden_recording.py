@@ -7,6 +7,8 @@ from typing import Any
 
 from ferrylm.runtime.golden_draws import DRAW_ROWS
 from ferrylm.runtime.golden_format import GoldenMatrix
+from ferrylm.runtime.manifest import PLAIN_ATTENTION, AttentionVariant
+from ferrylm.schedules.attention_layer import PLAIN_LAYER, LayerAttention
 
 Tensor = Any
 
@@ -21,6 +23,7 @@ class Operation:
     epilogue: str = ""
     eps: float = 0.0
     width: int = 0
+    variant: AttentionVariant = PLAIN_ATTENTION
 
 
 class RecordingKernels:
@@ -84,11 +87,11 @@ class RecordingKernels:
         step: Any,
         keys: Tensor,
         values: Tensor,
-        head_gains: Any = None,
+        layer: LayerAttention = PLAIN_LAYER,
     ) -> Tensor:
         """Rotate, append to the pages, attend."""
-        self._note(Operation("rope_attention", rows.count), qkv)
-        return self.recorded.rope_attention(rows, qkv, step, keys, values, head_gains=head_gains)
+        self._note(Operation("rope_attention", rows.count, variant=layer.variant), qkv)
+        return self.recorded.rope_attention(rows, qkv, step, keys, values, layer)
 
     def select_row(self, rows: Any, x: Tensor, row: Tensor, width: int) -> Tensor:
         """Return one row."""

@@ -14,7 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ferrylm.runtime.manifest import ModelConfig, RopeConfig
+from ferrylm.runtime.manifest import (
+    PLAIN_ATTENTION,
+    AttentionVariant,
+    ModelConfig,
+    RopeConfig,
+)
 
 Float64 = NDArray[np.float64]
 GROUP = 32
@@ -157,16 +162,45 @@ def rotate(x: Float64, positions: Sequence[int], config: ModelConfig) -> Float64
     return np.concatenate([first * cosine - second * sine, first * sine + second * cosine], axis=-1)
 
 
-def attend(query: Float64, keys: Float64, values: Float64) -> Float64:
+def attend(
+    query: Float64,
+    keys: Float64,
+    values: Float64,
+    variant: AttentionVariant = PLAIN_ATTENTION,
+    sinks: ArrayLike | None = None,
+) -> Float64:
     """Attention of one query [heads, D] over keys and values [tokens, kv heads, D]: [heads, D].
 
-    Query head h reads KV head h // (heads / kv heads) (Ainslie et al., 2023).
+    The query is that of the last token. Query head h reads KV head h // (heads / kv heads)
+    (Ainslie et al., 2023). A variant with sinks has one number a head.
     """
-    repeats = query.shape[0] // keys.shape[1]
+    heads, tokens = query.shape[0], len(keys)
+    repeats = heads // keys.shape[1]
     found = np.empty_like(query)
-    for head in range(query.shape[0]):
-        scores = (keys[:, head // repeats] * query[head]).sum(axis=1) / math.sqrt(query.shape[1])
-        powers = np.exp(scores - scores.max())
-        weighted = powers[:, None] * values[:, head // repeats]
-        found[head] = weighted.sum(axis=0) / powers.sum()
+    behind = np.arange(tokens)[::-1]
+    slopes, root = alibi_slopes(heads), math.sqrt(query.shape[1])
+    for head in range(heads):
+        scores = (keys[:, head // repeats] * query[head]).sum(axis=1)
+        scores = scores / root if variant.score_scale is None else scores * variant.score_scale
+        if variant.soft_cap is not None:
+            scores = variant.soft_cap * np.tanh(scores / variant.soft_cap)
+        if variant.alibi:
+            scores = scores - slopes[head] * behind
+        if variant.window_tokens is not None:
+            scores = scores[behind < variant.window_tokens]
+        sink = -math.inf if sinks is None else float(np.asarray(sinks)[head])
+        largest = max(scores.max(), sink)
+        powers = np.exp(scores - largest)
+        weighted = powers[:, None] * values[-len(scores) :, head // repeats]
+        found[head] = weighted.sum(axis=0) / (powers.sum() + math.exp(sink - largest))
     return found
+
+
+def alibi_slopes(heads: int) -> list[float]:
+    """Return the slope of each head (Press et al., arXiv 2108.12409, section 3).
+
+    Of n = 2^k heads 2^(-8 / n) and its powers; others are every second one of 2 n heads.
+    """
+    whole = 1 << (heads.bit_length() - 1)
+    slopes = [2.0 ** (-8.0 * (i + 1) / whole) for i in range(whole)]
+    return slopes + [2.0 ** (-4.0 * (2 * i + 1) / whole) for i in range(heads - whole)]

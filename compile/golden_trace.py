@@ -15,9 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ferrylm.compile.golden_reference import decode, norm_factors, rope_frequencies, silu
+from ferrylm.compile.golden_reference import (
+    alibi_slopes,
+    decode,
+    norm_factors,
+    rope_frequencies,
+    silu,
+)
 from ferrylm.runtime.golden_format import Trace, TraceStep
-from ferrylm.runtime.manifest import ModelConfig
+from ferrylm.runtime.manifest import AttentionVariant, ModelConfig
 
 MAX_PARAMETERS = 500_000_000
 STEPS = 32
@@ -119,7 +125,7 @@ class _Llama:
         turned = self._rotate(self._norm_heads(heads[:, :kv], name))
         key = np.concatenate([self._keys[layer], turned[:, config.num_heads :]])
         value = np.concatenate([self._values[layer], heads[:, kv:]])
-        attended = self._attend(turned[:, : config.num_heads], key, value)
+        attended = self._attend(turned[:, : config.num_heads], key, value, layer)
         x = x + attended @ self.weights(name + "attention_out").T
         gate_up = self._norm(x, name + "feed_forward_norm") @ self.weights(name + "gate_up").T
         gate, up = np.split(gate_up, 2, axis=1)
@@ -145,14 +151,39 @@ class _Llama:
         first, second = np.split(x, 2, axis=-1)
         return np.concatenate([first * cosine - second * sine, first * sine + second * cosine], -1)
 
-    def _attend(self, query: Floats, keys: Floats, values: Floats) -> Floats:
-        repeats = query.shape[1] // keys.shape[1]
-        grouped = query.reshape(len(query), keys.shape[1], repeats, -1)
+    def _attend(self, query: Floats, keys: Floats, values: Floats, layer: int) -> Floats:
+        variant, kv_heads = self.config.layer_attention(layer), keys.shape[1]
+        repeats = query.shape[1] // kv_heads
+        grouped = query.reshape(len(query), kv_heads, repeats, -1)
         scores = np.einsum("tgrd,sgd->grts", grouped, keys, optimize=True)
-        scores = scores / self.dtype(math.sqrt(query.shape[-1]))
-        ahead = np.arange(len(keys)) > np.arange(self.length, self.length + len(query))[:, None]
-        scores[..., ahead] = -np.inf
-        powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-        powers /= powers.sum(axis=-1, keepdims=True)
+        if variant.score_scale is None:
+            scores = scores / self.dtype(math.sqrt(query.shape[-1]))
+        else:
+            scores = scores * self.dtype(variant.score_scale)
+        scores = self._adjusted(scores, variant)
+        largest = scores.max(axis=-1, keepdims=True)
+        if variant.sinks:
+            sinks = self.weights(f"layers.{layer}.attention_sinks")
+            sinks = sinks.reshape(kv_heads, repeats, 1, 1)
+            largest = np.maximum(largest, sinks)
+        powers = np.exp(scores - largest)
+        total = powers.sum(axis=-1, keepdims=True)
+        powers /= total + np.exp(sinks - largest) if variant.sinks else total
         found: Floats = np.einsum("grts,sgd->tgrd", powers, values, optimize=True)
         return found.reshape(len(query), -1)
+
+    def _adjusted(self, scores: Floats, variant: AttentionVariant) -> Floats:
+        """Return scores [kv heads, R, rows, tokens] with cap, slopes and what no row sees."""
+        rows, tokens = scores.shape[2:]
+        behind = np.arange(self.length, self.length + rows)[:, None] - np.arange(tokens)
+        if variant.soft_cap is not None:
+            cap = self.dtype(variant.soft_cap)
+            scores = cap * np.tanh(scores / cap)
+        if variant.alibi:
+            slopes: Floats = np.array(alibi_slopes(self.config.num_heads), self.dtype)
+            scores = scores - slopes.reshape(*scores.shape[:2], 1, 1) * behind.astype(self.dtype)
+        hidden = behind < 0
+        if variant.window_tokens is not None:
+            hidden |= behind >= variant.window_tokens
+        scores[..., hidden] = -np.inf
+        return scores

@@ -25,7 +25,8 @@ def attention_variants(config: Mapping[str, Any], context: int) -> tuple[Attenti
     window = config.get("sliding_window")
     if window is not None and int(window) >= context:
         window = None
-    slides = [False] * layers if window is None else _sliding_layers(config, layers)
+    kinds = _layer_types(config, layers)
+    slides = [False] * layers if window is None else _sliding_layers(config, kinds, layers)
     found = tuple(
         AttentionVariant(int(window or 0) if sliding else None, cap, score_scale=scale)
         for sliding in slides
@@ -33,16 +34,23 @@ def attention_variants(config: Mapping[str, Any], context: int) -> tuple[Attenti
     return () if all(variant == PLAIN_ATTENTION for variant in found) else found
 
 
-def _sliding_layers(config: Mapping[str, Any], layers: int) -> list[bool]:
-    """Return which layers have the window, as transformers decides it."""
+def _layer_types(config: Mapping[str, Any], layers: int) -> list[str] | None:
+    """Return which attention each layer has, if the config says it."""
     kinds = config.get("layer_types")
+    if kinds is None:
+        return None
+    if (
+        not isinstance(kinds, list)
+        or len(kinds) != layers
+        or any(kind not in (_SLIDING, _FULL) for kind in kinds)
+    ):
+        raise _refused("layer_types", kinds, f"{_FULL} or {_SLIDING} for each layer")
+    return kinds
+
+
+def _sliding_layers(config: Mapping[str, Any], kinds: list[str] | None, layers: int) -> list[bool]:
+    """Return which layers have the window, as transformers decides it."""
     if kinds is not None:
-        if (
-            not isinstance(kinds, list)
-            or len(kinds) != layers
-            or not all(kind in (_SLIDING, _FULL) for kind in kinds)
-        ):
-            raise _refused("layer_types", kinds, f"{_FULL} or {_SLIDING} for each layer")
         return [kind == _SLIDING for kind in kinds]
     family = str(config["model_type"])
     if family.startswith("qwen"):

@@ -7,6 +7,7 @@ from typing import Any
 
 from ferrylm.errors import UnsupportedModelError
 from ferrylm.relax_models import FAMILIES
+from ferrylm.relax_models.attention_variants import attention_variants
 from ferrylm.relax_models.refusals import refuse_biases
 from ferrylm.runtime.manifest import ModelConfig, RopeConfig
 
@@ -21,7 +22,7 @@ def model_config(config: Mapping[str, Any], context_length: int | None = None) -
     """
     longest = int(config["max_position_embeddings"])
     context = longest if context_length is None else min(context_length, longest)
-    _check_features(config, context)
+    _check_features(config)
     base = ModelConfig(
         family=str(config["model_type"]),
         hidden_size=int(config["hidden_size"]),
@@ -35,18 +36,12 @@ def model_config(config: Mapping[str, Any], context_length: int | None = None) -
         norm_eps=float(config["rms_norm_eps"]),
         tied_embedding=bool(config["tie_word_embeddings"]),
         rope=_rope(config),
+        attention=attention_variants(config, context),
     )
     return FAMILIES[base.family](base, config)
 
 
-def _check_features(config: Mapping[str, Any], context: int) -> None:
-    window = config.get("sliding_window")
-    if window is not None and int(window) < context:
-        raise UnsupportedModelError(
-            f"a sliding window of {window} tokens in a context of {context}",
-            wanted="attention over the whole context",
-            fix=f"compile with --context {window} or less",
-        )
+def _check_features(config: Mapping[str, Any]) -> None:
     refuse_biases(config, "mlp_bias")
     activation = config.get("hidden_act", "silu")
     if activation not in _ACTIVATIONS:

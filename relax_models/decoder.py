@@ -15,6 +15,7 @@ from tvm.relax.frontend import nn
 from ferrylm.relax_models.step import DrawState, Step
 from ferrylm.relax_models.weights import WeightSource, linear, vector
 from ferrylm.runtime.manifest import ModelConfig
+from ferrylm.schedules.attention_layer import LayerAttention
 
 Tensor = Any
 Kernels = Any
@@ -40,6 +41,9 @@ def canonical_weights(config: ModelConfig) -> list[WeightSource]:
         if config.head_norm:
             norms = [f"{attention}.{part}_norm.weight" for part in "qk"]
             found.append(vector(f"{ours}.head_norm", norms, 2 * config.head_dim))
+        if config.layer_attention(i).sinks:
+            sinks = [f"{attention}.sinks"]
+            found.append(vector(f"{ours}.attention_sinks", sinks, config.num_heads))
         found += [
             linear(f"{ours}.attention_out", [f"{attention}.o_proj.weight"], hidden, query),
             vector(
@@ -63,11 +67,14 @@ class Layer(nn.Module):  # type: ignore[misc]
         name = f"layers.{index}"
         self.attention_norm = nn.Parameter((config.hidden_size,), "float32")
         self.qkv = kernels.matrix(storage[f"{name}.qkv"])
-        self.qkv_bias = self.head_norm = None
+        self.variant = config.layer_attention(index)
+        self.qkv_bias = self.head_norm = self.attention_sinks = None
         if config.qkv_bias:
             self.qkv_bias = nn.Parameter((config.qkv_width,), "float32")
         if config.head_norm:
             self.head_norm = nn.Parameter((2 * config.head_dim,), "float32")
+        if self.variant.sinks:
+            self.attention_sinks = nn.Parameter((config.num_heads,), "float32")
         self.attention_out = kernels.matrix(storage[f"{name}.attention_out"])
         self.feed_forward_norm = nn.Parameter((config.hidden_size,), "float32")
         self.gate_up = kernels.matrix(storage[f"{name}.gate_up"], pairs=True)
@@ -85,7 +92,8 @@ class Layer(nn.Module):  # type: ignore[misc]
         qkv = kernels.norm_linear(
             rows, x, self.attention_norm, self.qkv, eps, epilogue, self.qkv_bias
         )
-        h = kernels.rope_attention(rows, qkv, step, keys, values, head_gains=self.head_norm)
+        layer = LayerAttention(self.variant, self.head_norm, self.attention_sinks)
+        h = kernels.rope_attention(rows, qkv, step, keys, values, layer)
         x = kernels.linear(rows, h, self.attention_out, x, self.feed_forward_norm)
         h = kernels.norm_linear(rows, x, self.feed_forward_norm, self.gate_up, eps, "swiglu")
         return kernels.linear(rows, h, self.down, x, next_gain)

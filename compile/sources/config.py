@@ -101,7 +101,9 @@ def _sliding_window(fields: _Fields) -> int | None:
     """Read sliding_window; Qwen2 configurations carry one that use_sliding_window turns off."""
     if fields.raw.get("sliding_window") is None:
         return None
-    if not fields.flag("use_sliding_window", default=True):
+    # transformers switches it off in every Qwen that does not say otherwise.
+    qwen = str(fields.raw.get("model_type")).startswith("qwen")
+    if not fields.flag("use_sliding_window", default=not qwen):
         return None
     return fields.integer("sliding_window", _MAX_CONTEXT)
 

@@ -13,11 +13,13 @@ from typing import Any
 from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import op
 
+from ferrylm.runtime.manifest import PLAIN_ATTENTION, AttentionVariant
+from ferrylm.schedules.attention_layer import PLAIN_LAYER, LayerAttention, variant_tag
 from ferrylm.schedules.concatenate import concatenate
 from ferrylm.schedules.cpu import activations, attention, embedding, pack, rope
 from ferrylm.schedules.cpu.attention import AttentionShape, query_tile
 from ferrylm.schedules.cpu.layout import WeightFormat, padded
-from ferrylm.schedules.cpu.matmul import matmul
+from ferrylm.schedules.cpu.matmul import GATES, matmul
 from ferrylm.schedules.cpu.matmul_schedule import fitting, schedule_matmul
 from ferrylm.schedules.cpu.profile import CpuProfile
 from ferrylm.schedules.cpu.rows import Rows
@@ -69,9 +71,9 @@ class CpuKernels:
         self.profile, self.arithmetic, self.shape = profile, arithmetic, shape
         self._cache: dict[tuple[object, ...], Any] = {}
 
-    def attention_arithmetic(self, rows: Rows) -> str:
+    def attention_arithmetic(self, rows: Rows, variant: AttentionVariant = PLAIN_ATTENTION) -> str:
         """Return how attention is computed: f32."""
-        del rows
+        del rows, variant
         return "f32"
 
     def product_arithmetic(self, rows: Rows, storage: str) -> str:
@@ -119,7 +121,7 @@ class CpuKernels:
         epilogue: str,
         bias: Tensor | None = None,
     ) -> Tensor:
-        """Apply RMSNorm, then the matrix, then the epilogue plain, bias or swiglu."""
+        """Apply RMSNorm, then the matrix, then the epilogue plain, bias, swiglu or geglu."""
 
         def make() -> Any:
             fmt, width = weight.fmt, weight.fmt.columns
@@ -165,7 +167,7 @@ class CpuKernels:
     ) -> Tensor:
         fmt = weight.fmt
         m = activation[0].shape[0]
-        width = padded(fmt.rows) // (2 if epilogue == "swiglu" else 1)
+        width = padded(fmt.rows) // (2 if epilogue in GATES else 1)
         out = nn.Tensor.placeholder((m, width), "float32")
         tiles = [m // rows.tile] if rows.count is None else []
         args = [*tiles, *activation, *weight.tensors(), *added]
@@ -173,7 +175,7 @@ class CpuKernels:
 
     def _scheduled_matmul(self, rows: Rows, fmt: WeightFormat, epilogue: str) -> Any:
         signed = self.profile.signed_weights or (fmt.storage == "q8" and self.profile.saturates)
-        pairs = epilogue == "swiglu"
+        pairs = epilogue in GATES
         tile = MATMUL_TILES[self.profile.name][fmt.arithmetic, rows.tile]
         tile = fitting(tile, fmt, pairs=pairs)
         func = matmul(rows, fmt, epilogue, signed_weights=signed)
@@ -186,36 +188,34 @@ class CpuKernels:
         step: Any,
         keys: Tensor,
         values: Tensor,
-        head_gains: Tensor | None = None,
+        layer: LayerAttention = PLAIN_LAYER,
     ) -> Tensor:
-        """Rotate, append keys and values to their pages, attend; float32 (M, padded(Hq * D)).
-
-        `head_gains` float32 (2 D,) are those of the norms of query and key heads, if there are any.
-        """
-        shape = self.shape
+        """Rotate, append keys and values to their pages, attend; float32 (M, padded(Hq * D))."""
+        shape = replace(self.shape, variant=layer.variant)
         width = padded(shape.num_heads * shape.head_dim)
         out = nn.Tensor.placeholder((qkv.shape[0], width), "float32")
-        key = ("rope_attention", rows.count)
+        key = ("rope_attention", rows.count, layer.variant)
         if key not in self._cache:
             self._cache[key] = concatenate(
                 rope.rope_append(rows, shape, one_sequence=rows.count is None),
-                self._attention(rows),
+                self._attention(rows, shape),
                 {n: n for n in ("q", "keys", "values", "tables", "positions")},
                 ("q",),
             )
         suffix = "prefill" if rows.count is None else f"batch{rows.count}"
         args = [qkv, step.cos, step.sin, step.positions, step.block_tables, keys, values]
-        args += [] if head_gains is None else [head_gains]
+        args += layer.vectors
+        name = f"rope_attention{variant_tag(layer.variant)}_{suffix}"
         found = op.tensor_ir_inplace_op(
-            self._cache[key], f"rope_attention_{suffix}", args, [5, 6, -1], [keys, values, out]
+            self._cache[key], name, args, [5, 6, -1], [keys, values, out]
         )
         return found[2]
 
-    def _attention(self, rows: Rows) -> Any:
+    def _attention(self, rows: Rows, shape: AttentionShape) -> Any:
         if rows.count is not None:
-            return attention.decode_attention(rows.count, self.shape)
-        tile = query_tile(self.shape, ATTENTION_REGISTER_ROWS[self.profile.name], ROW_TILE)
-        return attention.prefill_attention(rows, replace(self.shape, query_tile=tile))
+            return attention.decode_attention(rows.count, shape)
+        tile = query_tile(shape, ATTENTION_REGISTER_ROWS[self.profile.name], ROW_TILE)
+        return attention.prefill_attention(rows, replace(shape, query_tile=tile))
 
     def select_row(self, rows: Rows, x: Tensor, row: Tensor, width: int) -> Tensor:
         """Return row `row[0]` of x as (1, padded(width))."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import op
 
+from ferrylm.runtime.manifest import AttentionVariant
+from ferrylm.schedules.attention_layer import LayerAttention, variant_tag
 from ferrylm.schedules.cpu.attention import AttentionShape
 from ferrylm.schedules.gpu import embedding
 from ferrylm.schedules.gpu.attention_decode import decode_attention
@@ -37,7 +39,7 @@ class DecodeAttention:
 
     def __post_init__(self) -> None:
         self.plan = DecodePlan(self.shape, decode_tile(self.profile), self.profile.subgroup)
-        self._kernels: dict[tuple[int, bool], Any] = {}
+        self._kernels: dict[tuple[int, bool, AttentionVariant], Any] = {}
         self._zeroed: tuple[Tensor, Tensor] | None = None
 
     def counters(self, batch: int) -> Tensor:
@@ -59,13 +61,14 @@ class DecodeAttention:
         step: Any,
         keys: Tensor,
         values: Tensor,
-        head_gains: Tensor | None,
+        layer: LayerAttention,
         layout: ActivationLayout | None,
         out: list[Tensor],
     ) -> list[Tensor]:
         """Rotate, append, attend; return float32 rows, or codes and terms, shaped as `out`."""
-        batch, plan, merged = rows.count, self.plan, self.merges(layout)
-        key = (batch, merged)
+        batch, variant, merged = rows.count, layer.variant, self.merges(layout)
+        plan = replace(self.plan, shape=replace(self.shape, variant=variant))
+        key = (batch, merged, variant)
         if key not in self._kernels:
             func = decode_attention(
                 batch,
@@ -79,13 +82,13 @@ class DecodeAttention:
             (batch * plan.tasks, plan.splits, plan.partial_width), "float32"
         )
         args = [qkv, step.cos, step.sin, step.positions, step.block_tables, keys, values]
-        args += [] if head_gains is None else [head_gains]
+        args += layer.vectors
         # The counters are no result: the kernel leaves them as it found them.
         more = [self._counters(rows, step.tokens)] if merged else []
         made = [partial, *out] if merged else [partial]
         found = op.tensor_ir_inplace_op(
             self._kernels[key],
-            f"rope_attention_batch{batch}",
+            f"rope_attention{variant_tag(variant)}_batch{batch}",
             [*args, *more],
             [5, 6, *(-1 for _ in made)],
             [keys, values, *made],
@@ -93,7 +96,8 @@ class DecodeAttention:
         if merged:
             return list(found[3:])
         make = lambda: merge_attention(batch, plan, layout)  # noqa: E731
-        joined = self.call(rows, "merge_attention", make, [found[2], step.positions], out)
+        name = f"merge_attention{variant_tag(variant)}"
+        joined = self.call(rows, name, make, [found[2], step.positions], out)
         return list(joined)
 
     def _counters(self, rows: Any, tokens: Tensor) -> Tensor:
@@ -115,7 +119,7 @@ class PromptAttention:
     call: Callable[..., Any]
 
     def __post_init__(self) -> None:
-        self._rope: Any = None
+        self._ropes: dict[float, Any] = {}  # by the scale of scores
 
     def emit(
         self,
@@ -124,20 +128,24 @@ class PromptAttention:
         step: Any,
         keys: Tensor,
         values: Tensor,
-        head_gains: Tensor | None,
+        layer: LayerAttention,
         out: Tensor,
     ) -> Tensor:
         """Rotate, append, attend; return float32 rows, shaped as `out`."""
-        profile, shape = self.profile, self.shape
+        profile, variant = self.profile, layer.variant
+        shape = replace(self.shape, variant=variant)
         q = nn.Tensor.placeholder((qkv.shape[0], shape.num_heads, shape.head_dim), "float32")
-        if self._rope is None:
+        if shape.score_scale not in self._ropes:
             threads = row_threads(profile, int(qkv.shape[1]))
-            self._rope = self.launched(rope_append(rows, shape, threads, profile.subgroup))
+            func = rope_append(rows, shape, threads, profile.subgroup)
+            self._ropes[shape.score_scale] = self.launched(func)
         args = [qkv, step.cos, step.sin, step.positions, step.block_tables, keys, values]
-        args += [] if head_gains is None else [head_gains]
+        args += [] if layer.head_gains is None else [layer.head_gains]
+        rope = self._ropes[shape.score_scale]
         found = op.tensor_ir_inplace_op(
-            self._rope, "rope_append_prefill", args, [5, 6, -1], [keys, values, q]
+            rope, "rope_append_prefill", args, [5, 6, -1], [keys, values, q]
         )
         args = [found[2], found[0], found[1], step.block_tables, step.positions]
+        args += [] if layer.sinks is None else [layer.sinks]
         make = lambda: prefill_kernel(profile, shape, rows)  # noqa: E731
-        return self.call(rows, "attention", make, args, out)
+        return self.call(rows, f"attention{variant_tag(variant)}", make, args, out)

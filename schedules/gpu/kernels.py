@@ -7,11 +7,14 @@ launches: qkv; RoPE, append and attention; output projection; gate and up; down.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tvm.relax.frontend import nn
 from tvm.relax.frontend.nn import op
 
+from ferrylm.runtime.manifest import PLAIN_ATTENTION, AttentionVariant
+from ferrylm.schedules.attention_layer import PLAIN_LAYER, LayerAttention
 from ferrylm.schedules.cpu.attention import AttentionShape
 from ferrylm.schedules.cpu.kernels import MatrixStorage
 from ferrylm.schedules.cpu.rows import Rows
@@ -24,6 +27,7 @@ from ferrylm.schedules.gpu.halves_kernels import HalvesKernels
 from ferrylm.schedules.gpu.layout import ActivationLayout, WeightFormat, padded
 from ferrylm.schedules.gpu.matvec import Product, matvec
 from ferrylm.schedules.gpu.matvec_choice import operation_name
+from ferrylm.schedules.gpu.matvec_grid import PAIRED
 from ferrylm.schedules.gpu.overlap import LAUNCH_PARAMS, leading, overlapped
 from ferrylm.schedules.gpu.prepared import Halves, Prepared, has_floats, plain
 from ferrylm.schedules.gpu.profile import GpuProfile
@@ -71,10 +75,10 @@ class GpuKernels:
         """Return how many tokens one call of prefill takes at most."""
         return prefill_chunk(self.profile)
 
-    def attention_arithmetic(self, rows: Rows) -> str:
+    def attention_arithmetic(self, rows: Rows, variant: AttentionVariant = PLAIN_ATTENTION) -> str:
         """Return how attention is computed: f32 or f16."""
-        halves = rows.count is None and attention_in_halves(self.profile, self.shape)
-        return "f16" if halves else "f32"
+        shape = replace(self.shape, variant=variant)
+        return "f16" if rows.count is None and attention_in_halves(self.profile, shape) else "f32"
 
     def product_arithmetic(self, rows: Rows, storage: str) -> str:
         """Return how products with weights of a storage are computed: f32, int8, int16 or f16."""
@@ -134,9 +138,9 @@ class GpuKernels:
         epilogue: str,
         bias: Tensor | None = None,
     ) -> Any:
-        """Apply RMSNorm, then the matrix, then the epilogue plain, bias or swiglu.
+        """Apply RMSNorm, then the matrix, then the epilogue plain, bias, swiglu or geglu.
 
-        The result of swiglu is Prepared where the arithmetic is an integer one.
+        The result of the last two is Prepared where the arithmetic is an integer one.
         """
         width, fmt = weight.fmt.columns, weight.fmt
         if in_halves(self.profile, rows, fmt):
@@ -150,7 +154,7 @@ class GpuKernels:
             product = Product(rows, fmt, epilogue)
             return self._matvec(rows, normed.shape[0], product, [normed], weight, added)
         prepared = self._prepare(rows, x, gain, width)
-        parts = self._parts if epilogue == "swiglu" else 0
+        parts = self._parts if epilogue in PAIRED else 0
         product = Product(rows, fmt, epilogue, eps, parts)
         inputs = [prepared.codes, prepared.terms]
         return self._matvec(rows, prepared.m, product, inputs, weight, added)
@@ -241,12 +245,9 @@ class GpuKernels:
         step: Any,
         keys: Tensor,
         values: Tensor,
-        head_gains: Tensor | None = None,
+        layer: LayerAttention = PLAIN_LAYER,
     ) -> Any:
-        """Rotate, append keys and values to their pages, attend; rows of padded(Hq * D).
-
-        `head_gains` float32 (2 D,) are those of the norms of query and key heads, if there are any.
-        """
+        """Rotate, append keys and values to their pages, attend; rows of padded(Hq * D)."""
         shape, m = self.shape, qkv.shape[0]
         width = shape.num_heads * shape.head_dim
         out = nn.Tensor.placeholder((m, padded(width)), "float32")
@@ -254,9 +255,9 @@ class GpuKernels:
         if rows.count is not None:
             layout = ActivationLayout(width, self._parts) if self._parts and not halved else None
             outs = [out] if layout is None else self._quantized(m, width)
-            found = self._attention.emit(rows, qkv, step, keys, values, head_gains, layout, outs)
+            found = self._attention.emit(rows, qkv, step, keys, values, layer, layout, outs)
             return found[0] if layout is None else Prepared(found[0], found[1], m, width)
-        return self._prompt_attention.emit(rows, qkv, step, keys, values, head_gains, out)
+        return self._prompt_attention.emit(rows, qkv, step, keys, values, layer, out)
 
     def select_row(self, rows: Rows, x: Any, row: Tensor, width: int) -> Tensor:
         """Return row `row[0]` of x as (1, padded(width))."""

@@ -15,7 +15,7 @@ from ferrylm.runtime import golden_inputs as inputs
 from ferrylm.runtime.backends.base import Tensor
 from ferrylm.runtime.comparison import Comparison, compare
 from ferrylm.runtime.device_tensors import Array, aligned_zeros
-from ferrylm.runtime.golden_format import KernelCase, KernelCheck, expected_values
+from ferrylm.runtime.golden_format import KernelCase, KernelCheck, expected_values, refused
 from ferrylm.runtime.kv_layout import (
     clear_padding,
     key_shape,
@@ -47,6 +47,10 @@ def replay_attention(
 
     Raises ArtifactError for golden data that does not fit the model.
     """
+    if case.variant not in {model.layer_attention(i) for i in range(model.num_layers)}:
+        raise refused(
+            f"the case {case.name[:80]!a}, of no layer", "attention of the model's layers"
+        )
     one_sequence = case.operation == "rope_prefill"
     positions = row_positions(case, model)[rows]
     kv_width, heads_width = model.num_kv_heads * model.head_dim, model.num_heads * model.head_dim
@@ -68,14 +72,16 @@ def replay_attention(
     backend = buffers.backend
     tokens = backend.upload(buffers.tokens(np.zeros(len(qkv)), check.batch))
     fixed = [backend.upload(array) for array in (*tables, where, pages.tables)]
-    gains = []
+    vectors = []
     if model.head_norm:
-        gains.append(backend.upload(inputs.gains(case.name + " gains", 2 * model.head_dim)))
+        vectors.append(backend.upload(inputs.gains(case.name + " gains", 2 * model.head_dim)))
+    if case.variant.sinks:
+        vectors.append(backend.upload(inputs.sinks(case.name, model.num_heads)))
 
     def call(x: npt.NDArray[np.float32], into: _Pages) -> Tensor:
         activations = buffers.activations(x, check.batch, check.input_width)
         keys, values = backend.upload(into.keys), backend.upload(into.values)
-        output = function(tokens, backend.upload(activations), *fixed, keys, values, *gains)
+        output = function(tokens, backend.upload(activations), *fixed, keys, values, *vectors)
         into.keys, into.values = backend.download(keys), backend.download(values)
         return output
 
@@ -97,10 +103,11 @@ def replay_attention(
 
 def row_positions(case: KernelCase, model: ModelConfig) -> list[int]:
     """Return the position of each row that is no padding."""
+    window = case.variant.window_tokens
     if case.operation == "rope_decode":
-        return inputs.decode_positions(case.rows, model.context_length)
+        return inputs.decode_positions(case.rows, model.context_length, window)
     rows = inputs.prefill_rows(case.rows, model.context_length)
-    start = inputs.prefill_start(rows, model.context_length)
+    start = inputs.prefill_start(rows, model.context_length, window)
     return list(range(start, start + rows))
 
 

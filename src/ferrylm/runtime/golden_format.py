@@ -9,12 +9,13 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from ferrylm.errors import ArtifactError
+from ferrylm.runtime.manifest import LATER, PLAIN_ATTENTION, AttentionVariant
 from ferrylm.runtime.manifest_codec import FIX
 
 FORMAT_NAME = "ferrylm-golden"
@@ -69,6 +70,7 @@ class KernelCase:
     width: int  # columns of the activations
     rows: int
     expected: dict[str, Expected]
+    variant: AttentionVariant = field(default=PLAIN_ATTENTION, metadata=LATER)
 
 
 @dataclass(frozen=True)

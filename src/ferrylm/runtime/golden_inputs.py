@@ -21,6 +21,7 @@ from ferrylm.runtime.golden_format import GoldenMatrix
 
 PROTOTYPES = 64
 GROUP = 32
+MOST_WINDOW = 8192  # tokens; beyond, a sequence that fills it would take too long to make
 
 Array = npt.NDArray[np.generic]
 Floats = npt.NDArray[np.float32]
@@ -131,13 +132,16 @@ def tokens(name: str, rows: int, vocabulary: int) -> npt.NDArray[np.int32]:
     return ids.astype(np.int32)
 
 
-def decode_positions(rows: int, context: int) -> list[int]:
+def decode_positions(rows: int, context: int, window: int | None = None) -> list[int]:
     """Return the position of each decode row.
 
     Lengths are one, others, and for each end of a page or of tokens that are worked on together,
-    after 32, 64 and 128 tokens, that and one token fewer and more.
+    after 32, 64 and 128 tokens, that and one token fewer and more. With a longer window some rows
+    come behind its end.
     """
-    wanted = (128, 0, 31, 256, 126, 30, 64, 32, 62, 200, 63, 127)
+    wanted = [128, 0, 31, 256, 126, 30, 64, 32, 62, 200, 63, 127]
+    if window is not None and wanted[3] <= window <= MOST_WINDOW:
+        wanted[3], wanted[9] = window + 77, window
     return [min(wanted[row % len(wanted)], context - 1) for row in range(rows)]
 
 
@@ -146,9 +150,20 @@ def prefill_rows(rows: int, context: int) -> int:
     return max(1, min(rows - 1, context))
 
 
-def prefill_start(rows: int, context: int) -> int:
-    """Return the position of the first row of prefill: it crosses the end of a page and a chunk."""
-    return max(0, min(122, context - rows))
+def prefill_start(rows: int, context: int, window: int | None = None) -> int:
+    """Return the position of the first row of prefill.
+
+    The rows cross the end of a page and a chunk, or the end of a longer window.
+    """
+    start = 122
+    if window is not None and start < window <= MOST_WINDOW:
+        start = window - 5
+    return max(0, min(start, context - rows))
+
+
+def sinks(name: str, heads: int) -> Floats:
+    """Return float32 [heads], about as large as scores are."""
+    return 2 * plain(f"{name} sinks", (heads,))
 
 
 def past(name: str, what: str, sequence: int, count: int, kv_heads: int, head_dim: int) -> Floats:

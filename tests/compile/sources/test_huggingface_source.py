@@ -227,6 +227,11 @@ CONFIG_VALUES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"rope_scaling": {"rope_type": "linear", "factor": 2.0}}),
     "a sliding window that is switched off": (
         {"sliding_window": 4096, "use_sliding_window": False}, {"sliding_window": None}),
+    "a window of which Qwen2 says nothing else": (
+        {"model_type": "qwen2", "sliding_window": 4096}, {"sliding_window": None}),
+    "a window that Qwen2 uses": (
+        {"model_type": "qwen2", "sliding_window": 4096, "use_sliding_window": True},
+        {"sliding_window": 4096}),
     "a sliding window": ({"sliding_window": 4096}, {"sliding_window": 4096}),
     "Qwen2 has biases": ({"model_type": "qwen2"}, {"attention_bias": True}),
     "an integer epsilon": ({"rms_norm_eps": 0}, {"rms_norm_eps": 0.0}),
