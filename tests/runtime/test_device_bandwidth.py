@@ -32,6 +32,7 @@ class FakeGpu:
     def __init__(self, free_bytes: int, bytes_per_s: float) -> None:
         self.free_bytes, self.bytes_per_s, self.now = free_bytes, bytes_per_s, 0.0
         self.largest_read_bytes, self.reads_zeroes = 0, False
+        self.taken_bytes: list[int] = []
 
     def report(self) -> Any:
         return self
@@ -51,17 +52,18 @@ class FakeGpu:
 
         return Tensor()
 
-    def arena(self, _size_bytes: int) -> Any:
+    def arena(self, size_bytes: int) -> Any:
+        self.taken_bytes.append(size_bytes)
         return self
 
     def take(self, shape: Any, dtype: str, *, zeroed: bool = False) -> Any:
         self.reads_zeroes = zeroed or self.reads_zeroes
         return np.broadcast_to(np.zeros((), dtype), shape)
 
-    def read(self, memory: Any, passes: int, sums: Any) -> None:
+    def read(self, memory: Any, sums: Any) -> None:
         assert sums.shape == (memory.shape[1], memory.shape[3])
         self.largest_read_bytes = max(self.largest_read_bytes, memory.nbytes)
-        self.now += memory.nbytes * passes / self.bytes_per_s
+        self.now += memory.nbytes / self.bytes_per_s
 
 
 @pytest.mark.parametrize("rate", [20e9, 4.8e12])
@@ -74,9 +76,10 @@ def test_a_copy_counts_what_it_reads_and_what_it_writes(rate: float) -> None:
 
 @pytest.mark.parametrize("rate", [20e9, 4.8e12])
 def test_the_librarys_kernel_reads_where_there_is_one(rate: float) -> None:
-    gpu = FakeGpu(3 << 30, rate)
+    gpu = FakeGpu(9 << 30, rate)
     found = measure_device_bandwidth(gpu, 1, gpu.read, clock=lambda: gpu.now)  # type: ignore[arg-type]
     assert found.method == KERNEL_READ
+    assert all(3500 * MIB < size <= 4096 * MIB for size in gpu.taken_bytes)  # beyond all caches
     assert found.gb_s == pytest.approx(rate / 1e9, rel=0.01)
     assert gpu.reads_zeroes  # memory that was never written may be one page
     assert 900 * MIB < gpu.largest_read_bytes <= 1024 * MIB  # what Vulkan lets every device take
@@ -93,6 +96,7 @@ def test_half_of_the_free_memory_is_read_where_that_is_less() -> None:
     gpu = FakeGpu(800 * MIB, 20e9)
     measure_device_bandwidth(gpu, 1, gpu.read, clock=lambda: gpu.now)  # type: ignore[arg-type]
     assert 256 * MIB < gpu.largest_read_bytes <= 400 * MIB
+    assert max(gpu.taken_bytes) <= 400 * MIB
     with pytest.raises(MemoryLimitError, match="500 MiB of free memory on Some GPU"):
         measure_device_bandwidth(FakeGpu(500 * MIB, 20e9), 1, gpu.read)  # type: ignore[arg-type]
 

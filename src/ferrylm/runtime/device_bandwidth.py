@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 _MIB = 1 << 20
 _COPY_BYTES = 256 * _MIB  # more than any device's cache
 _READ_BYTES, _LEAST_READ_BYTES = 4096 * _MIB, 512 * _MIB
-# Below the 1 GiB that every Vulkan device can allocate at once (maxMemoryAllocationSize).
-_TENSOR_BYTES, _LEAST_TENSOR_BYTES = 960 * _MIB, 256 * _MIB
+_LEAST_TENSOR_BYTES = 256 * _MIB
 _ROUNDS, _ROUND_SECONDS = 5, 0.05
 _MOST_COPIES = 1000
 
@@ -50,7 +49,7 @@ def measure_device_bandwidth(
     """Read main memory with so many threads, or a GPU's memory.
 
     Through CUDA a kernel of ours reads 4 GiB, or half of what is free. On other GPUs `reader`,
-    which the library brings along (memory_read.py), reads up to 960 MiB. Without it 256 MiB are
+    which the library brings along (memory_read.py), reads as much. Without it 256 MiB are
     copied, which is slower than reading and on some drivers much slower (NVIDIA's Vulkan), so that
     a share of this rate may exceed 100 %. So they are on a device in software, whose lanes load
     one after another. Raises MemoryLimitError where that does not fit.
@@ -62,7 +61,7 @@ def measure_device_bandwidth(
     report = backend.report()
     if reader is not None and report is not None and report.device_class != SOFTWARE:
         _check(backend, report.free_bytes, 2 * _LEAST_TENSOR_BYTES)
-        size_bytes = min(_TENSOR_BYTES, report.free_bytes // 2)
+        size_bytes = min(_READ_BYTES, report.free_bytes // 2)
         return DeviceBandwidth(read_gb_s(backend, reader, size_bytes, clock), KERNEL_READ)
     if report is not None:
         _check(backend, report.free_bytes, 3 * _COPY_BYTES)

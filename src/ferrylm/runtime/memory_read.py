@@ -1,7 +1,7 @@
 """The measure of a GPU's bandwidth: a kernel of the library that reads memory and adds it up.
 
-Libraries for Vulkan and for AMD GPUs have it (schedules/gpu/memory_read.py); older ones
-do not. NVIDIA's driver takes one as text, whatever the library (cuda_read.py).
+Libraries for Vulkan and for AMD GPUs have it (schedules/gpu/memory_read.py); older ones do not.
+NVIDIA's driver takes one as text, whatever the library (cuda_read.py).
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ from typing import Any
 
 from ferrylm.runtime.backends.base import Backend
 
-FUNCTION = "read_memory"  # of the library: (memory, passes, sums)
+FUNCTION = "read_memory_once"  # of the library: (memory, sums)
 THREADS, LOADS, LOAD_WORDS = 256, 4, 4  # of a workgroup; of a thread in a turn; 16 bytes each
 
+# Below the 1 GiB that every Vulkan device can allocate at once (maxMemoryAllocationSize).
+TENSOR_BYTES = 960 << 20
+# Tensors read one after another: of a single one NVIDIA's caches kept a part from round to round.
+_MOST_TENSORS = 4
 _WORKGROUPS = (1024, 2048, 8192)  # the first fill a large GPU; more even out what ends early
 _ROUNDS, _ROUND_SECONDS = 3, 0.05
-_MOST_PASSES = 10_000
+_MOST_TURNS = 1000
 
 
 def memory_shape(turns: Any, workgroups: Any) -> tuple[Any, ...]:
@@ -28,44 +32,51 @@ def memory_shape(turns: Any, workgroups: Any) -> tuple[Any, ...]:
 def read_gb_s(
     backend: Backend, function: Any, size_bytes: int, clock: Callable[[], float]
 ) -> float:
-    """Return the rate, in 10^9 bytes per second, of reading about so many bytes of memory.
+    """Return the rate, in 10^9 bytes per second, of reading at most so many bytes of memory.
 
-    A launch reads them often enough to last for some time. The median of several rounds, for the
+    They are several tensors, read in turns for some time. The median of several rounds, for the
     number of workgroups with which that is highest. Raises DeviceError, MemoryLimitError.
     """
     with backend.calling():
-        arena = backend.arena(size_bytes)
         return max(
-            _Reading(backend, function, arena, size_bytes, workgroups).gb_s(clock)
+            _Reading(backend, function, size_bytes, workgroups).gb_s(clock)
             for workgroups in _WORKGROUPS
         )
 
 
 class _Reading:
-    """A tensor, and as many workgroups that read it."""
+    """Tensors, and the sums that so many workgroups make of each."""
 
-    def __init__(
-        self, backend: Backend, function: Any, arena: Any, size_bytes: int, workgroups: int
-    ) -> None:
+    def __init__(self, backend: Backend, function: Any, size_bytes: int, workgroups: int) -> None:
         self._backend, self._function = backend, function
-        self._turn_bytes = workgroups * LOADS * THREADS * LOAD_WORDS * 4
-        self._turns = max(1, size_bytes // self._turn_bytes)
-        # Zeroed, because pages that were never written may all be one.
-        shape = memory_shape(self._turns, workgroups)
-        self._memory = arena.take(shape, "uint32", zeroed=True)
-        self._sums = arena.take((workgroups, THREADS), "uint32")
+        tensors = max(1, min(_MOST_TENSORS, size_bytes // TENSOR_BYTES))
+        turn_bytes = workgroups * LOADS * THREADS * LOAD_WORDS * 4
+        turns = max(1, min(TENSOR_BYTES, size_bytes // tensors) // turn_bytes)
+        self._bytes = tensors * turns * turn_bytes
+        arena, shape = backend.arena(self._bytes), memory_shape(turns, workgroups)
+        # Zeroed, because pages that were never written may all be one. Sums of their own, so that
+        # a launch need not wait for the one before it.
+        self._tensors = [
+            (
+                arena.take(shape, "uint32", zeroed=True),
+                arena.take((workgroups, THREADS), "uint32"),
+            )
+            for _ in range(tensors)
+        ]
 
     def gb_s(self, clock: Callable[[], float]) -> float:
         """Return the rate."""
         self._seconds(1, clock)
         once = max(self._seconds(1, clock), 1e-9)
-        passes = min(_MOST_PASSES, int(_ROUND_SECONDS / once) + 1)
-        found = statistics.median(self._seconds(passes, clock) for _ in range(_ROUNDS))
-        return passes * self._turns * self._turn_bytes / max(found, 1e-9) / 1e9
+        turns = min(_MOST_TURNS, int(_ROUND_SECONDS / once) + 1)
+        found = statistics.median(self._seconds(turns, clock) for _ in range(_ROUNDS))
+        return turns * self._bytes / max(found, 1e-9) / 1e9
 
-    def _seconds(self, passes: int, clock: Callable[[], float]) -> float:
+    def _seconds(self, turns: int, clock: Callable[[], float]) -> float:
         self._backend.synchronize()
         start = clock()
-        self._function(self._memory, passes, self._sums)
+        for _ in range(turns):
+            for memory, sums in self._tensors:
+                self._function(memory, sums)
         self._backend.synchronize()
         return clock() - start
