@@ -7,6 +7,7 @@ relative error is below 2**-22. The hyperbolic tangent is Cephes' too, within 2*
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,8 @@ _TANH_COEFFICIENTS = (
     -3.33332819422e-1,
 )
 _TANH_SMALL = 0.625
+_GELU_LINEAR = 2 * math.sqrt(2 / math.pi)
+_GELU_CUBIC = 0.044715 * _GELU_LINEAR
 
 
 def exp(x: Any) -> Any:
@@ -50,6 +53,15 @@ def exp(x: Any) -> Any:
 def silu(x: Any) -> Any:
     """Return x / (1 + e**-x) for float32 x."""
     return x / (T.float32(1.0) + exp(T.float32(0.0) - x))
+
+
+def gelu(x: Any, exp: Callable[[Any], Any] = exp) -> Any:
+    """Return x * (1 + tanh(u)) / 2, u = sqrt(2 / pi) * (x + 0.044715 x^3), for float32 x.
+
+    That is x / (1 + e**(-2 u)) (arXiv 1606.08415, the approximation).
+    """
+    doubled = x * (T.float32(_GELU_LINEAR) + T.float32(_GELU_CUBIC) * x * x)
+    return x / (T.float32(1.0) + exp(T.float32(0.0) - doubled))
 
 
 def tanh(x: Any, exp: Callable[[Any], Any] = exp) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ferrylm.runtime.manifest import ModelConfig, RopeConfig
+from tests import variant_reference
 
 Float64 = NDArray[np.float64]
 GROUP_SIZE = 32
@@ -41,6 +42,18 @@ def silu(x: ArrayLike) -> Float64:
 def swiglu(gate: ArrayLike, up: ArrayLike) -> Float64:
     """silu(gate) * up (Shazeer, 2020)."""
     return silu(gate) * float64(up)
+
+
+def gelu(x: ArrayLike) -> Float64:
+    """The approximation by a hyperbolic tangent (Hendrycks and Gimpel, 2016)."""
+    wide = float64(x)
+    inner = math.sqrt(2 / math.pi) * (wide + 0.044715 * wide**3)
+    return 0.5 * wide * (1.0 + np.tanh(inner))
+
+
+def gated(gate: ArrayLike, up: ArrayLike, activation: str) -> Float64:
+    """swiglu, or geglu: gelu(gate) * up (Shazeer, 2020)."""
+    return gelu(gate) * float64(up) if activation == "geglu" else swiglu(gate, up)
 
 
 def softmax(scores: ArrayLike) -> Float64:
@@ -232,6 +245,11 @@ def _known_names(config: ModelConfig) -> set[str]:
     inner = ["attention_norm", "qkv", "attention_out", "feed_forward_norm", "gate_up", "down"]
     inner += [name for name in ("qkv_bias", "head_norm") if getattr(config, name)]
     names = {f"layers.{index}.{name}" for index in range(config.num_layers) for name in inner}
+    names |= {
+        f"layers.{index}.attention_sinks"
+        for index in range(config.num_layers)
+        if config.layer_attention(index).sinks
+    }
     return names | {"embedding", "final_norm"} | (set() if config.tied_embedding else {"head"})
 
 
@@ -284,10 +302,14 @@ def llama_logits(
                 )
             )
         positions = np.arange(len(ids))
-        attended = causal_attention(
-            rotate(query, positions, frequencies, scaling),
+        variant = config.layer_attention(index)
+        attended = variant_reference.attend(
+            rotate(query, positions, frequencies, scaling) * variant.scale(config.head_dim),
+            positions,
             rotate(key, positions, frequencies, scaling),
             value,
+            variant,
+            weights.get(layer + "attention_sinks"),
         )
         hidden = hidden + linear(attended.reshape(len(ids), -1), layer + "attention_out")
         gate_up = linear(norm(hidden, layer + "feed_forward_norm"), layer + "gate_up")

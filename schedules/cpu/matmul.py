@@ -5,6 +5,7 @@ computes  y[m, n] = sum_k w[n, k] * x[m, k], then an epilogue:
           residual  y + r[m, n]
           bias      y + b[n]
           swiglu    silu(gate) * up, where row blocks alternate gate, up, gate, up, ...
+          geglu     gelu(gate) * up
 shapes    weights and activations as in layout.py; y float32 (M, padded(N, 16))
 int8      w = scale * (code - bias) or scale * code + minimum, x = x_scale * x_code; per group of
           32 columns an int32 dot product of bytes, then one multiply-add in f32
@@ -25,11 +26,12 @@ from tvm.script import tirx as T
 
 from ferrylm.schedules.cpu.layout import LANES, RADIX, WeightFormat, blocks, groups, padded
 from ferrylm.schedules.cpu.rows import Rows
-from ferrylm.schedules.math import silu
+from ferrylm.schedules.math import gelu, silu
 
 Tensor = Any
 
-EPILOGUES = ("plain", "residual", "bias", "swiglu")
+GATES = {"swiglu": silu, "geglu": gelu}
+EPILOGUES = ("plain", "residual", "bias", *GATES)
 
 
 def matmul(
@@ -163,11 +165,12 @@ def _epilogue(
     rows: Any, fmt: WeightFormat, accumulator: Tensor, epilogue: str
 ) -> tuple[list[Tensor], Tensor]:
     width = blocks(fmt.rows) * LANES
-    if epilogue == "swiglu":
+    if epilogue in GATES:
+        gate = GATES[epilogue]
         output = te.compute(
             (rows, width // 2),
             lambda m, n: (
-                silu(accumulator[n // LANES * 2, m, n % LANES])
+                gate(accumulator[n // LANES * 2, m, n % LANES])
                 * accumulator[n // LANES * 2 + 1, m, n % LANES]
             ),
             name="store",

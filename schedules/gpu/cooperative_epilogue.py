@@ -10,7 +10,7 @@ from tvm.script import tirx as T
 
 from ferrylm.schedules.gpu.cooperative_operations import store_sums, subgroup_barrier
 from ferrylm.schedules.gpu.layout import GROUP, padded
-from ferrylm.schedules.gpu.matvec_epilogue import silu
+from ferrylm.schedules.gpu.matvec_epilogue import gated
 from ferrylm.schedules.gpu.rounded_rows import UNIT
 
 
@@ -62,7 +62,7 @@ def store_halves(staging, out, first, m, last, output, unit, grid):  # noqa: D10
                 pair[h] = T.cast(
                     T.Select(
                         column + q // 2 * (GROUP // 2) + q % 2 + 2 * h < grid.product.outputs,
-                        silu(gate[j]) * up[j] * T.float32(UNIT),
+                        gated(grid.product, gate[j]) * up[j] * T.float32(UNIT),
                         T.float32(0),
                     ),
                     "float16",

@@ -10,7 +10,7 @@ from tvm.script import tirx as T
 
 from ferrylm.schedules.gpu.halves import LANES
 from ferrylm.schedules.gpu.layout import MATRIX_ROWS, padded
-from ferrylm.schedules.gpu.matvec_epilogue import silu
+from ferrylm.schedules.gpu.matvec_epilogue import gated
 from ferrylm.schedules.gpu.operations import half2_pack, subgroup_shuffle_xor
 from ferrylm.schedules.gpu.rounded_rows import UNIT
 
@@ -41,7 +41,7 @@ def store_halves(sums, out, index, tile, tiles, band, thread, rows):  # noqa: D1
     for i in T.unroll(2):
         values[i] = T.Select(
             rows.output(band, thread, 0) < rows.product.outputs,
-            silu(sums[4 * index + i]) * sums[4 * index + 2 + i] * T.float32(UNIT),
+            gated(rows.product, sums[4 * index + i]) * sums[4 * index + 2 + i] * T.float32(UNIT),
             T.float32(0),
         )
     other[0] = subgroup_shuffle_xor(T.Select(odd, values[0], values[1]), 4)

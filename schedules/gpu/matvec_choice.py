@@ -8,6 +8,8 @@ from ferrylm.schedules.gpu.matvec_grid import MatvecTile, Product
 from ferrylm.schedules.gpu.matvec_tuned import TUNED
 from ferrylm.schedules.gpu.profile import GpuProfile
 
+_MEASURED_AS = {"bias": "plain", "geglu": "swiglu"}
+
 
 def operation_name(product: Product) -> str:
     """Return the name of a product's kernel, whatever the number of rows."""
@@ -27,8 +29,8 @@ def product_name(product: Product) -> str:
 def tuned_tile(profile: GpuProfile, product: Product) -> MatvecTile | None:
     """Return the measured tile of a product on a target; None where there is none.
 
-    A bias changes no tile: what was measured without one holds.
+    A bias changes no tile, nor does the gate: what was measured without, or with another, holds.
     """
-    if product.epilogue == "bias":
-        product = replace(product, epilogue="plain")
+    measured = _MEASURED_AS.get(product.epilogue, product.epilogue)
+    product = replace(product, epilogue=measured)
     return TUNED.get(f"{profile.kind}-{profile.name}", {}).get(product_name(product))

@@ -9,12 +9,19 @@ from tvm.script import tirx as T
 
 from ferrylm.schedules.gpu.activations import COLUMNS, quantize_columns
 from ferrylm.schedules.gpu.layout import padded
+from ferrylm.schedules.gpu.matvec_grid import Product
 from ferrylm.schedules.gpu.operations import clustered_add, subgroup_add
+from ferrylm.schedules.math import gelu
 
 
 def silu(x: Any) -> Any:
     """Return x / (1 + e**-x) for float32 x."""
     return x / (T.float32(1.0) + T.exp(T.float32(0.0) - x))
+
+
+def gated(product: Product, gate: Any) -> Any:
+    """Return what a gated product's up is multiplied by."""
+    return gelu(gate, T.exp) if product.epilogue == "geglu" else silu(gate)
 
 
 @T.inline
@@ -96,7 +103,10 @@ def store(  # noqa: D103
                 if grid.output(workgroup, thread, r) < grid.product.outputs:
                     result[0] = sums[r * grid.columns + m]
                     if grid.product.pairs:
-                        result[0] = silu(result[0]) * sums[(grid.rows + r) * grid.columns + m]
+                        result[0] = (
+                            gated(grid.product, result[0])
+                            * sums[(grid.rows + r) * grid.columns + m]
+                        )
                     if grid.product.adds:
                         result[0] = result[0] + (
                             held[grid.held_at(r, m)]

@@ -10,7 +10,8 @@ from tvm.script import tirx as T
 from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu.layout import GROUP, ActivationLayout, WeightFormat, groups, padded
 
-EPILOGUES = ("plain", "residual", "bias", "swiglu")
+PAIRED = ("swiglu", "geglu")
+EPILOGUES = ("plain", "residual", "bias", *PAIRED)
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Product:
     @property
     def pairs(self) -> bool:
         """Whether an output takes two rows of the matrix."""
-        return self.epilogue == "swiglu"
+        return self.epilogue in PAIRED
 
     @property
     def outputs(self) -> int:

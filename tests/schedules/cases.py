@@ -44,7 +44,7 @@ class MatmulCase:
     @property
     def format(self) -> WeightFormat:
         """Return the format the kernel is made for."""
-        pairs = self.epilogue == "swiglu"
+        pairs = self.epilogue in ("swiglu", "geglu")
         rows = 2 * padded(self.rows // 2) if pairs else self.rows
         return WeightFormat(rows, self.columns, self.storage, self.minimum, self.arithmetic, pairs)
 
@@ -92,6 +92,8 @@ MATMULS = (
     MatmulCase(72, 100, "q4", True, "int16", "bias"),
     MatmulCase(64, 96, "q8", False, "f32", "bias"),
     MatmulCase(72, 100, "f16", False, "f32", "bias"),
+    MatmulCase(400, 100, "q4", True, "int16", "geglu"),
+    MatmulCase(400, 100, "q8", False, "f32", "geglu"),
     MatmulCase(128, 2048, "q8", False, "int16"),  # sums of many groups
 )
 

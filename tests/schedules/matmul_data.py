@@ -72,7 +72,7 @@ class MatmulData:
     @property
     def outputs(self) -> int:
         """Return the columns of the output that mean something."""
-        return self.case.rows // (2 if self.case.epilogue == "swiglu" else 1)
+        return self.case.rows // (2 if self.case.format.pairs else 1)
 
     def arguments(self, rows: Rows, first: int, count: int) -> list[Any]:
         """Return the inputs of a kernel that works on rows first ... first + count."""
@@ -97,8 +97,8 @@ class MatmulData:
             return product + self.residual[:, : case.rows]
         if case.epilogue == "bias":
             return product + self.bias
-        if case.epilogue == "swiglu":
-            return reference.swiglu(*np.split(product, 2, axis=1))
+        if case.format.pairs:
+            return reference.gated(*np.split(product, 2, axis=1), case.epilogue)
         return product
 
 

@@ -75,3 +75,11 @@ def test_the_hyperbolic_tangent_of_what_is_huge_is_one_and_of_no_number_none(pro
     np.testing.assert_array_equal(found[:12], np.sign(x[:12]))
     assert np.isnan(found[12:14]).all()
     assert (found[14:] == 0).all()
+
+
+def test_gelu_is_its_definition_and_falls_to_nothing_on_the_left(profile: str) -> None:
+    x = np.linspace(-20, 20, 1 << 16, dtype=np.float32)
+    found = apply(profile, kernel_math.gelu, x)
+    np.testing.assert_allclose(found, reference.gelu(x), rtol=2e-6, atol=2e-7)
+    far = np.repeat(np.array([-1e30, -1e4, 1e4, 1e30], np.float32), 4)
+    np.testing.assert_allclose(apply(profile, kernel_math.gelu, far), np.maximum(far, 0), atol=1e-3)

@@ -80,7 +80,7 @@ class Inputs:
         else:
             self.activations = [data.zero_rows(m, case.columns, 1)]
             self.x = self.activations[0][:, : case.columns].astype(np.float64)
-        outputs = case.rows // 2 if case.epilogue == "swiglu" else case.rows
+        outputs = case.product(Rows(1, 1)).outputs
         self.outputs = outputs
         self.residual = data.random_rows(m, outputs, 2)
         self.gain = np.random.default_rng(3).standard_normal(outputs).astype(np.float32)
@@ -121,8 +121,8 @@ class Inputs:
             return product + self.residual[:, : self.outputs]
         if self.case.epilogue == "bias":
             return product + self.bias
-        if self.case.epilogue == "swiglu":
-            return reference.swiglu(*np.split(product, 2, axis=1))
+        if self.case.product(Rows(1, 1)).pairs:
+            return reference.gated(*np.split(product, 2, axis=1), self.case.epilogue)
         return product
 
 

@@ -13,7 +13,7 @@ from ferrylm.schedules.gpu.cooperative_rows import CooperativeRows, cooperative_
 from ferrylm.schedules.gpu.cooperative_tiles import TILES, cooperative_tile
 from ferrylm.schedules.gpu.layout import WeightFormat, padded
 from ferrylm.schedules.gpu.matmul_cooperative import cooperative_matmul
-from ferrylm.schedules.gpu.matvec_grid import Product
+from ferrylm.schedules.gpu.matvec_grid import PAIRED, Product
 from ferrylm.schedules.gpu.profile import GpuProfile
 from tests.schedules.gpu import gpu_data as data
 from tests.schedules.gpu.cooperative_runner import SHAPE, as_rows, as_words, build
@@ -39,16 +39,16 @@ def check(built: Any, fmt: WeightFormat, epilogue: str, m: int, runner: Any = ru
     """Run a product on m rows and compare it with float64 of the same rounded activations."""
     x = np.random.default_rng(m).standard_normal((m, fmt.columns)).astype(np.float32)
     canonical = canonical_weights(fmt.storage, fmt.minimum, fmt.rows, fmt.columns)
-    outputs = fmt.rows // 2 if epilogue == "swiglu" else fmt.rows
+    outputs = fmt.rows // 2 if epilogue in PAIRED else fmt.rows
     residual = data.random_rows(m, outputs, 2)
     inputs = [as_words(x), *data.weights(canonical)]
     inputs += added(epilogue, residual, outputs)
     shape, dtype = (m, padded(outputs)), "float32"
-    if epilogue == "swiglu":
+    if epilogue in PAIRED:
         shape, dtype = CooperativeRows(outputs).shape(m), "uint32"
     (found,) = runner(built, inputs, [(shape, dtype)])
     expected, allowed = expected_of(x.astype(np.float64), canonical, epilogue, residual)
-    rows = as_rows(found) if epilogue == "swiglu" else found
+    rows = as_rows(found) if epilogue in PAIRED else found
     assert (rows[:, outputs:] == 0).all()
     assert (np.abs(rows[:, :outputs] - expected) <= allowed).all()
 
@@ -119,7 +119,7 @@ def test_every_row_of_the_matrix_is_multiplied_once(width: int, epilogue: str) -
         for row in range(grid.matrix_rows)
     ]
     assert set(rows) == set(range(600))
-    last = {299, 599} if epilogue == "swiglu" else {599}
+    last = {299, 599} if epilogue in PAIRED else {599}
     assert all(rows.count(row) == 1 for row in set(range(600)) - last)
 
 

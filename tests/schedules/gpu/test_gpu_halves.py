@@ -19,7 +19,7 @@ from ferrylm.schedules.gpu.halves import (
 from ferrylm.schedules.gpu.halves_grid import HalvesGrid, HalvesStreamTile, HalvesTile
 from ferrylm.schedules.gpu.layout import GROUP, WeightFormat, groups, padded
 from ferrylm.schedules.gpu.matmul_halves import halves_matmul
-from ferrylm.schedules.gpu.matvec_grid import Product
+from ferrylm.schedules.gpu.matvec_grid import PAIRED, Product
 from ferrylm.schedules.gpu.rounded_rows import UNIT, WORDS
 from ferrylm.schedules.gpu.stream_halves import stream_halves
 from ferrylm.schedules.gpu.tiles import halves_tile
@@ -31,7 +31,8 @@ from tests.schedules.packed_weights import canonical_weights
 Array = np.ndarray
 EPS = 1e-5
 FORMATS = (("q4", False), ("q4", True), ("q8", False))
-SHAPES = {"plain": (101, 100), "residual": (72, 720), "bias": (101, 96), "swiglu": (280, 160)}
+SHAPES = {"plain": (101, 100), "residual": (72, 720), "bias": (101, 96)}
+SHAPES |= {"swiglu": (280, 160), "geglu": (136, 100)}
 # Activations and weights are off by up to 2^-11 of themselves each, either way: errors of a sum are
 # 3e-4 of the root of its squares. Seven times that does not happen by chance.
 OFF = 2e-3
@@ -83,9 +84,9 @@ def expected_of(
     if epilogue == "plain":
         return product, allowed
     (gate, up), (gate_off, up_off) = np.split(product, 2, axis=1), np.split(allowed, 2, axis=1)
-    # The slope of silu is at most 1.1; the result is rounded, too.
-    found = reference.swiglu(gate, up)
-    return found, 1.1 * gate_off * np.abs(up) + np.abs(gate) * up_off + OFF * np.abs(found) + 1e-6
+    # The slopes of silu and gelu are below 1.14; the result is rounded, too.
+    found = reference.gated(gate, up, epilogue)
+    return found, 1.14 * gate_off * np.abs(up) + np.abs(gate) * up_off + OFF * np.abs(found) + 1e-6
 
 
 def added(epilogue: str, residual: Array, outputs: int) -> list[Array]:
@@ -98,17 +99,17 @@ def check(built: Any, fmt: WeightFormat, epilogue: str, m: int) -> None:
     rng = np.random.default_rng(m)
     x = rng.standard_normal((m, fmt.columns)).astype(np.float32)
     canonical = canonical_weights(fmt.storage, fmt.minimum, fmt.rows, fmt.columns)
-    outputs = fmt.rows // 2 if epilogue == "swiglu" else fmt.rows
+    outputs = fmt.rows // 2 if epilogue in PAIRED else fmt.rows
     residual = data.random_rows(m, outputs, 2)
     inputs = [as_halves(x), *data.weights(canonical)]
     inputs += added(epilogue, residual, outputs)
     shape: tuple[int, ...] = (m, padded(outputs))
     dtype = "float32"
-    if epilogue == "swiglu":
+    if epilogue in PAIRED:
         shape, dtype = HalvesLayout(outputs).shape(m), "uint32"
     (found,) = run(built, inputs, [(shape, dtype)])
     expected, allowed = expected_of(x.astype(np.float64), canonical, epilogue, residual)
-    if epilogue == "swiglu":
+    if epilogue in PAIRED:
         rows = as_rows(found, outputs)[:m]
         assert (as_rows(found, found.shape[1] * CHUNK)[:m, outputs:] == 0).all()
     else:
