@@ -6,13 +6,20 @@ several tiles in shared memory. From 90 on the bulk copy engine fills a stage an
 shared memory says when (PTX ISA, cp.async.bulk, mbarrier); before, every thread copies its share
 (cp.async) and the whole workgroup waits.
 
-    ring_begin   once
-    ring_load    iterations 0 .. stages - 2
+    ring_begin      once
+    ring_load       iterations 0 .. lead - 1, where lead < stages
     then, in iteration i:
-    ring_wait    i: the stage i % stages is there, and nobody reads stage i - 1 any more, before 90
-    ring_load    i + stages - 1
-    ...          multiply
-    ring_release i
+    copy_async_wait lead - 1: what this thread copied for i is there
+    ring_wait       i: the stage i % stages is there; before 90 nobody reads stage i - 1 any more
+    multiply_tiles  the first steps
+    multiply_wait   so that nobody reads stage i - 1 any more, from 90 on
+    ring_release    i - 1
+    ring_load       i + lead, after what this thread copies for i + lead
+    ...             the other steps: multiply_wait, new fragments, multiply_tiles
+    multiply_end    once
+
+Products go on in the background, one multiply_tiles at a time behind the newest, whose fragments
+must stay as they are until a multiply_wait behind the next one.
 """
 
 from __future__ import annotations
@@ -21,7 +28,7 @@ from ferrylm.compile.cuda.operation import Operation, assembly, function
 
 TILE_BYTES = 2048
 _STEP_BYTES, _SIDE_BYTES = 256, 128
-_BATCH = 4  # steps of one call
+_BATCH = 2  # steps of one call
 
 _BARRIER_HELP = (
     "#if __CUDA_ARCH__ >= 900\n"
@@ -58,34 +65,31 @@ _LOAD = """
 const int stage = iteration % STAGES;
 char* to = (char*)ring + stage * (TILES * 2048);
 #if __CUDA_ARCH__ >= 900
-if (threadIdx.x < 32 && wanted) {
+if (threadIdx.x == 0 && wanted) {
   ferrylm_barrier_wait(barriers + STAGES + stage, iteration / STAGES % 2 ^ 1);
-  if (threadIdx.x == 0) EXPECT
-  __syncwarp();
-  for (int tile = threadIdx.x; tile < TILES; tile += 32) {
-    const char* source = (const char*)from + (long long)min(tile, available - 1) * stride;
-    COPY
-  }
+  const int bytes = min(TILES, available) * 2048;
+  EXPECT
+  COPY
 }
+__syncwarp();
 #else
 if (wanted) {
   for (int unit = threadIdx.x; unit < TILES * 128; unit += blockDim.x) {
-    const int tile = min(unit / 128, available - 1);
-    const char* source = (const char*)from + (long long)tile * stride + unit % 128 * 16;
-    ferrylm_copy_async_u32x4(to + unit * 16, source);
+    const int there = min(unit, available * 128 - 1);
+    ferrylm_copy_async_u32x4(to + unit * 16, (const char*)from + there * 16);
   }
 }
-ferrylm_copy_async_commit();
 #endif
+ferrylm_copy_async_commit();
 """.replace(
     "EXPECT",
     assembly("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;",
-             ' : : "r"(ferrylm_shared(barriers + stage)), "n"(TILES * 2048)', memory=True),
+             ' : : "r"(ferrylm_shared(barriers + stage)), "r"(bytes)', memory=True),
 ).replace(
     "COPY",
     assembly("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
              "[%0], [%1], %2, [%3];",
-             ' : : "r"(ferrylm_shared(to + tile * 2048)), "l"(source), "n"(2048), '
+             ' : : "r"(ferrylm_shared(to)), "l"(from), "r"(bytes), '
              '"r"(ferrylm_shared(barriers + stage))', memory=True),
 )  # fmt: skip
 
@@ -93,7 +97,6 @@ _WAIT = """
 #if __CUDA_ARCH__ >= 900
 ferrylm_barrier_wait(barriers + iteration % STAGES, iteration / STAGES % 2);
 #else
-ferrylm_copy_async_wait(STAGES - 2);
 __syncthreads();
 #endif
 """
@@ -117,13 +120,9 @@ const char* at = (const char*)tiles + threadIdx.x % 32 * 16;
 for (int tile = 0; tile < TILES; ++tile) {
   float4 d = make_float4(sums[4 * tile], sums[4 * tile + 1], sums[4 * tile + 2],
                          sums[4 * tile + 3]);
-#pragma unroll
-  for (int pair = 0; pair < 2; ++pair) {
-    const uint4 b = ferrylm_load_matrix_x4(at + tile * 2048 + pair * 512);
-    const unsigned* w = a + 8 * pair;
-    d = ferrylm_mma_m16n8k16_f16(make_uint4(w[0], w[1], w[2], w[3]), make_uint2(b.x, b.y), d);
-    d = ferrylm_mma_m16n8k16_f16(make_uint4(w[4], w[5], w[6], w[7]), make_uint2(b.z, b.w), d);
-  }
+  const uint4 b = ferrylm_load_matrix_x4(at + tile * 2048);
+  d = ferrylm_mma_m16n8k16_f16(make_uint4(a[0], a[1], a[2], a[3]), make_uint2(b.x, b.y), d);
+  d = ferrylm_mma_m16n8k16_f16(make_uint4(a[4], a[5], a[6], a[7]), make_uint2(b.z, b.w), d);
   sums[4 * tile] = d.x; sums[4 * tile + 1] = d.y;
   sums[4 * tile + 2] = d.z; sums[4 * tile + 3] = d.w;
 }
@@ -141,7 +140,7 @@ def _warpgroup_steps(tiles: int) -> str:
             f"wgmma.mma_async.sync.aligned.m64n{8 * tiles}k16.f32.f16.f16 {{{results}}}, {{{a}}}, "
             f"%{sums + 4 * _BATCH + step}, p, 1, 1, 0;"
         )
-    lines.append("wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned 0;}")
+    lines.append("wgmma.commit_group.sync.aligned;}")
     outputs = ", ".join(f'"+f"(sums[{i}])' for i in range(sums))
     words = ", ".join(f'"r"(a[{i}])' for i in range(4 * _BATCH))
     matrices = ", ".join(f'"l"(first + {step * _STEP_BYTES // 16})' for step in range(_BATCH))
@@ -155,6 +154,18 @@ def _warpgroup_steps(tiles: int) -> str:
         "const unsigned long long first = "
         f"(ferrylm_shared(tiles) & 0x3ffff) >> 4 | {offsets}ull;\n{statement} }}\n"
     )
+
+
+def _warpgroup_end(tiles: int) -> str:
+    """Return the specialisation that waits for all products, whose sums change until then."""
+    outputs = ", ".join(f'"+f"(sums[{i}])' for i in range(4 * tiles))
+    return (
+        f"template <> __device__ __forceinline__ void ferrylm_multiply_end_of<{tiles}>(float* sums)"
+        f' {{ asm volatile("wgmma.wait_group.sync.aligned 0;" : {outputs} : : "memory"); }}\n'
+    )
+
+
+_HOPPER = "#ifdef __CUDA_ARCH_FEAT_SM90_ALL\n"
 
 
 WARPGROUP_TILES = (8, 16, 32)  # widths that have instructions of their own here: to 256 rows
@@ -172,15 +183,15 @@ TILES = (
     ),
     Operation(
         "ring_load",
-        "barriers, pointer to the ring, pointer to the first tile, int32 bytes between tiles, "
-        "int32 tiles there, int32 iteration, bool wanted, constants stages and tiles", "nothing",
-        "begin to fill the iteration's stage, if wanted; tiles that are not there repeat the last",
+        "barriers, pointer to the ring, pointer to the first tile, int32 tiles there, "
+        "int32 iteration, bool wanted, constants stages and tiles", "nothing",
+        "begin to fill the iteration's stage, if wanted; tiles that are not there are anything",
         _BARRIER_HELP + "template <int STAGES, int TILES> "
         + function("void", "ring_load_of", _PARAMETERS + "void* ring, const void* from, "
-                   "int stride, int available, int iteration, bool wanted", _LOAD)
-        + "#define ferrylm_ring_load(barriers, ring, from, stride, available, iteration, wanted, "
+                   "int available, int iteration, bool wanted", _LOAD)
+        + "#define ferrylm_ring_load(barriers, ring, from, available, iteration, wanted, "
         "stages, tiles) ferrylm_ring_load_of<(stages), (tiles)>((unsigned long long*)(barriers), "
-        "ring, from, stride, available, iteration, wanted)\n",
+        "ring, from, available, iteration, wanted)\n",
         effect=True, needs=("copy_async_u32x4", "copy_async_commit"),
     ),
     Operation(
@@ -203,18 +214,34 @@ TILES = (
     ),
     Operation(
         "multiply_tiles",
-        "pointer to 4 * tiles float32 of this thread, pointer to its 16 words of fragments, "
+        "pointer to 4 * tiles float32 of this thread, pointer to its 8 words of fragments, "
         "pointer to a step of tiles in shared memory, constant tiles", "nothing",
-        "add the products of a warp's 16 rows of weights and the tiles' rows over four steps, "
-        "fragments as mma.m16n8k16's; wgmma on 90a, for which four warps come here together",
+        "add the products of a warp's 16 rows of weights and the tiles' rows over two steps, "
+        "fragments as mma.m16n8k16's; wgmma on 90a, for which four warps come here together and "
+        "which goes on in the background",
         "template <int TILES> "
         + function("void", "multiply_tiles_of", "float* sums, const unsigned* a, const void* tiles",
                    _STEPS_OF_A_WARP)
-        + "#ifdef __CUDA_ARCH_FEAT_SM90_ALL\n"
+        + _HOPPER
         + "".join(_warpgroup_steps(tiles) for tiles in WARPGROUP_TILES)
         + "#endif\n"
         + "#define ferrylm_multiply_tiles(sums, a, at, tiles) "
         "ferrylm_multiply_tiles_of<(tiles)>(sums, a, at)\n",
         effect=True, needs=("mma_m16n8k16_f16", "load_matrix_x4"),
+    ),
+    Operation(
+        "multiply_wait", "", "nothing",
+        "wait until of this warp's products only the newest are under way",
+        function("void", "multiply_wait", "", "\n" + _HOPPER
+                 + assembly("wgmma.wait_group.sync.aligned 1;", memory=True) + "\n#endif\n"),
+        effect=True,
+    ),
+    Operation(
+        "multiply_end", "pointer to 4 * tiles float32 of this thread, constant tiles", "nothing",
+        "wait until the sums are all there",
+        "template <int TILES> " + function("void", "multiply_end_of", "float* sums", "")
+        + _HOPPER + "".join(_warpgroup_end(tiles) for tiles in WARPGROUP_TILES) + "#endif\n"
+        + "#define ferrylm_multiply_end(sums, tiles) ferrylm_multiply_end_of<(tiles)>(sums)\n",
+        effect=True,
     ),
 )  # fmt: skip

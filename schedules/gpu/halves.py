@@ -27,12 +27,13 @@ LANES = 32
 class HalvesLayout:
     """Where the numbers of rows of `columns` columns lie, so that fragments are contiguous.
 
-    uint32 (M / 8, chunks of 128 columns, 8 steps, 2 sides, 8 rows, 4 words). Word l of side j of
+    uint32 (chunks of 128 columns, M / 8, 8 steps, 2 sides, 8 rows, 4 words). Word l of side j of
     step 2 i + h holds columns 32 l + 16 h + 4 i + j and, in its upper half, the one two beyond:
     lane l of four owns group l of the weights (layout.py), whose word i holds these columns, so
     weights become fragments without leaving their lane. A product does not mind the order of its
     columns. One side of one step of 8 rows is a core matrix of PTX (wgmma, no swizzle), and what 32
-    lanes load at once are 128 neighbouring bytes.
+    lanes load at once are 128 neighbouring bytes. A chunk of many rows is one piece of memory:
+    one bulk copy brings it, and several would be begun one after another.
     """
 
     columns: int
@@ -44,7 +45,7 @@ class HalvesLayout:
 
     def shape(self, m: Any) -> tuple[Any, ...]:
         """Return the shape of m rows; what is beyond them in the last tile means nothing."""
-        return (row_tiles(m), self.chunks, STEPS, SIDES, MATRIX_ROWS, WORDS)
+        return (self.chunks, row_tiles(m), STEPS, SIDES, MATRIX_ROWS, WORDS)
 
     @staticmethod
     def column(step: Any, side: Any, word: Any, half: Any) -> Any:
@@ -78,8 +79,8 @@ def store_unit(values, out, factor, m, i, unit):  # noqa: D103
         )
     for j in T.vectorized(WORDS):
         out[
-            m // MATRIX_ROWS,
             unit // (STEPS * SIDES),
+            m // MATRIX_ROWS,
             unit // SIDES % STEPS,
             unit % SIDES,
             m % MATRIX_ROWS,
@@ -119,8 +120,8 @@ def expose_halves(rows: Rows, width: int, threads: int) -> Any:
                     k = T.meta_var(i * threads + thread)
                     if k < wide:
                         word[0] = words[
-                            m // MATRIX_ROWS,
                             k // CHUNK,
+                            m // MATRIX_ROWS,
                             k % 16 // 4 * 2 + k % 32 // 16,
                             k % 2,
                             m % MATRIX_ROWS,

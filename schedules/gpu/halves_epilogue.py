@@ -46,6 +46,6 @@ def store_halves(sums, out, index, tile, tiles, band, thread, rows):  # noqa: D1
         )
     other[0] = subgroup_shuffle_xor(T.Select(odd, values[0], values[1]), 4)
     if tile < tiles and chunk < rows.results.chunks:
-        out[tile, chunk, step, side, thread % 4 * 2 + thread // 4 % 2, thread % LANES // 8] = (
+        out[chunk, tile, step, side, thread % 4 * 2 + thread // 4 % 2, thread % LANES // 8] = (
             T.Select(odd, half2_pack(other[0], values[1]), half2_pack(values[0], other[0]))
         )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from tvm.script import tirx as T
 
-from ferrylm.schedules.gpu.halves_grid import BATCH
 from ferrylm.schedules.gpu.operations import half2_fma, half2_mul, half2_sub, lop3
 
 _AND_OR = 0xEA  # lop3's table of (a & b) | c
@@ -51,15 +50,15 @@ def scaled(fragment, index, row, factors, minimum):  # noqa: D103
 
 
 @T.inline
-def make_batch(words, factors, fragment, batch, band, fmt):  # noqa: D103
+def make_batch(words, factors, fragment, place, batch, steps, band, fmt):  # noqa: D103
     # Register 2 * side + half of a step: rows l / 4 and 8 + l / 4, and the step's two sides.
     word = T.alloc_buffer((1,), "uint32", scope="local")
-    for step in T.unroll(BATCH):
+    for step in T.unroll(steps):
         for half in T.unroll(2):
             for side in T.unroll(2):
-                index = T.meta_var(step * 4 + side * 2 + half)
+                index = T.meta_var(place + step * 4 + side * 2 + half)
                 row = T.meta_var(2 * band + half)
-                i = T.meta_var((batch * BATCH + step) // 2)
+                i = T.meta_var((batch * steps + step) // 2)
                 if fmt.storage == "q4":
                     word[0] = T.shift_right(words[row * 4 + i], T.uint32(8 * side))
                     if step % 2 == 0:

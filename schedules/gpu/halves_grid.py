@@ -96,19 +96,20 @@ class _Grid:
 class HalvesTile:
     """Bands, a subgroup each, and tiles of 8 rows of activations of a workgroup; stages.
 
-    `stages` of tiles are in shared memory at once. `workgroups` is how many of them a
-    multiprocessor is to hold: the compiler keeps registers to its share.
+    `stages` of tiles fit into shared memory, `lead` of them before they are needed; a stage more
+    than these and the one in use spares a warp the wait for the slowest one. `workgroups` is how
+    many of them a multiprocessor is to hold: the compiler keeps registers to its share.
     """
 
     subgroups: int
     row_tiles: int
     stages: int
+    lead: int
     workgroups: int = 1
 
-    @property
-    def shared_bytes(self) -> int:
-        """Return the shared memory of a workgroup's stages."""
-        return self.stages * self.row_tiles * TILE_WORDS * 4
+    def __post_init__(self) -> None:
+        if not 1 <= self.lead < self.stages:
+            raise ValueError(f"{self.lead} stages ahead in a ring of {self.stages}")
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,11 @@ class HalvesGrid(_Grid):
     def words(self) -> int:
         """Return the words of codes of a lane's two rows of a chunk."""
         return 2 * self.product.fmt.words
+
+    @property
+    def shared_words(self) -> int:
+        """Return the words of all stages."""
+        return self.tile.stages * self.stage_words
 
     @property
     def workgroups(self) -> int:

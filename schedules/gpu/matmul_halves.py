@@ -12,7 +12,8 @@ mapping   workgroup  16 rows of the matrix a subgroup, `row_tiles` * 8 rows of a
           lane       rows l / 4 and 8 + l / 4 of its subgroup's, group l % 4 of a chunk
 traffic   weights straight to registers, once per workgroup's rows of activations, the next chunk's
           while this one is multiplied; activations through a ring in shared memory, which the copy
-          engine fills from sm_90 on (operations_tiles.py)
+          engine fills from sm_90 on (operations_tiles.py). Fragments are made while the matrix
+          units multiply those before
 """
 
 from __future__ import annotations
@@ -21,25 +22,31 @@ from typing import Any
 
 from tvm.script import tirx as T
 
+from ferrylm.schedules.gpu.halves import SIDES, STEPS
 from ferrylm.schedules.gpu.halves_epilogue import store_halves, store_rows
 from ferrylm.schedules.gpu.halves_fragments import load_codes, make_batch
-from ferrylm.schedules.gpu.halves_grid import BATCH, TILE_WORDS, HalvesGrid, HalvesTile
+from ferrylm.schedules.gpu.halves_grid import HalvesGrid, HalvesTile
 from ferrylm.schedules.gpu.launch_bounds import resident
 from ferrylm.schedules.gpu.layout import MATRIX_ROWS, padded
 from ferrylm.schedules.gpu.matvec_grid import Product
 from ferrylm.schedules.gpu.operations import (
+    copy_async_wait,
     grid_dependency_wait,
     half2_broadcast,
+    multiply_end,
     multiply_tiles,
+    multiply_wait,
     ring_begin,
     ring_load,
     ring_release,
     ring_wait,
 )
 from ferrylm.schedules.gpu.overlap import overlapped
-from ferrylm.schedules.gpu.rounded_rows import UNIT
+from ferrylm.schedules.gpu.rounded_rows import UNIT, WORDS
 from ferrylm.schedules.gpu.row_counts import tile_count
 from ferrylm.schedules.gpu.signature import without
+
+TOGETHER = 2  # steps of a chunk that one operation multiplies
 
 
 @T.inline
@@ -49,8 +56,7 @@ def load_stage(x, ring, barriers, first_tile, tiles, iteration, grid):  # noqa: 
         ring_load(
             T.address_of(barriers[0]),
             T.address_of(ring[0]),
-            T.address_of(x[first_tile, chunk, 0, 0, 0, 0]),
-            grid.rows.chunks * TILE_WORDS * 4,
+            T.address_of(x[chunk, first_tile, 0, 0, 0, 0]),
             tiles - first_tile,
             iteration,
             iteration < grid.rows.chunks,
@@ -61,27 +67,31 @@ def load_stage(x, ring, barriers, first_tile, tiles, iteration, grid):  # noqa: 
 
 
 @T.inline
-def multiply_chunk(words, terms, sums, ring, chunk, grid):  # noqa: D103
-    factors = T.alloc_buffer((2, 2), "uint32", scope="local")
-    fragment = T.alloc_buffer((4 * BATCH,), "uint32", scope="local")
+def first_batch(words, terms, held, factors, fragment, grid):  # noqa: D103
+    for i in T.unroll(grid.words):
+        held[i] = words[i]
     for half in T.unroll(2):
         for term in T.unroll(2 if grid.product.fmt.minimum else 1):
             factors[half, term] = half2_broadcast(terms[half, term])
-    for batch in T.unroll(2):
-        make_batch(words, factors, fragment, batch, 0, grid.product.fmt)
-        T.evaluate(
-            multiply_tiles(
-                T.address_of(sums[0]),
-                T.address_of(fragment[0]),
-                T.address_of(
-                    ring[
-                        chunk % grid.tile.stages * grid.stage_words
-                        + batch * BATCH * 2 * MATRIX_ROWS * 4
-                    ]
-                ),
-                grid.tile.row_tiles,
-            )
+    make_batch(held, factors, fragment, 0, 0, TOGETHER, 0, grid.product.fmt)
+
+
+@T.inline
+def multiply_batch(fragment, sums, ring, chunk, batch, grid):  # noqa: D103
+    T.evaluate(
+        multiply_tiles(
+            T.address_of(sums[0]),
+            T.address_of(fragment[batch % 2 * 4 * TOGETHER]),
+            T.address_of(
+                ring[
+                    chunk % grid.tile.stages * grid.stage_words
+                    + batch * TOGETHER * SIDES * MATRIX_ROWS * WORDS
+                ]
+            ),
+            grid.tile.row_tiles,
         )
+    )
+    T.evaluate(multiply_wait())
 
 
 @T.inline
@@ -90,21 +100,29 @@ def multiply_chunks(  # noqa: D103
     thread, grid,
 ):  # fmt: skip
     held = T.alloc_buffer((grid.words,), "uint32", scope="local")
-    held_terms = T.alloc_buffer((2, 2), "float16", scope="local")
+    factors = T.alloc_buffer((2, 2), "uint32", scope="local")
+    fragment = T.alloc_buffer((2 * 4 * TOGETHER,), "uint32", scope="local")
+    first_batch(words, terms, held, factors, fragment, grid)
     for chunk in T.serial(grid.rows.chunks):
-        for i in T.unroll(grid.words):
-            held[i] = words[i]
-        for i in T.unroll(2):
-            for j in T.unroll(2 if grid.product.fmt.minimum else 1):
-                held_terms[i, j] = terms[i, j]
         load_codes(
             codes, scale, minimum, words, terms, grid.band(workgroup, thread), thread,
             T.min(chunk + 1, grid.rows.chunks - 1), 0, grid.rows,
         )  # fmt: skip
+        T.evaluate(copy_async_wait(grid.tile.lead - 1))
         T.evaluate(ring_wait(T.address_of(barriers[0]), chunk, grid.tile.stages))
-        load_stage(x, ring, barriers, first_tile, tiles, chunk + grid.tile.stages - 1, grid)
-        multiply_chunk(held, held_terms, sums, ring, chunk, grid)
-        T.evaluate(ring_release(T.address_of(barriers[0]), chunk, grid.tile.stages))
+        multiply_batch(fragment, sums, ring, chunk, 0, grid)
+        if chunk > 0:
+            T.evaluate(ring_release(T.address_of(barriers[0]), chunk - 1, grid.tile.stages))
+        load_stage(x, ring, barriers, first_tile, tiles, chunk + grid.tile.lead, grid)
+        for batch in T.unroll(1, STEPS // TOGETHER):
+            make_batch(
+                held, factors, fragment, batch % 2 * 4 * TOGETHER, batch, TOGETHER, 0,
+                grid.product.fmt,
+            )  # fmt: skip
+            multiply_batch(fragment, sums, ring, chunk, batch, grid)
+        # Before the loop goes round: behind its end the compiler would wait for all products.
+        first_batch(words, terms, held, factors, fragment, grid)
+    T.evaluate(multiply_end(T.address_of(sums[0]), grid.tile.row_tiles))
 
 
 def halves_matmul(product: Product, tile: HalvesTile, *, overlap: bool = False) -> Any:
@@ -137,15 +155,13 @@ def halves_matmul(product: Product, tile: HalvesTile, *, overlap: bool = False) 
         ):
             for workgroup in T.thread_binding(grid.workgroups, thread="blockIdx.y"):
                 for thread in T.thread_binding(grid.threads, thread="threadIdx.x"):
-                    ring = T.alloc_buffer(
-                        (tile.stages * grid.stage_words,), "uint32", scope="shared.dyn"
-                    )
+                    ring = T.alloc_buffer((grid.shared_words,), "uint32", scope="shared.dyn")
                     barriers = T.alloc_buffer((2 * tile.stages,), "uint64", scope="shared")
                     sums = T.alloc_buffer((grid.sums,), "float32", scope="local")
-                    words = T.alloc_buffer((grid.words,), "uint32", scope="local")
-                    terms = T.alloc_buffer((2, 2), "float16", scope="local")
                     for i in T.unroll(grid.sums):
                         sums[i] = T.float32(0)
+                    words = T.alloc_buffer((grid.words,), "uint32", scope="local")
+                    terms = T.alloc_buffer((2, 2), "float16", scope="local")
                     load_codes(
                         codes, scale, minimum, words, terms, grid.band(workgroup, thread), thread,
                         0, 0, grid.rows,
@@ -153,7 +169,7 @@ def halves_matmul(product: Product, tile: HalvesTile, *, overlap: bool = False) 
                     T.evaluate(ring_begin(T.address_of(barriers[0]), tile.stages))
                     if overlap:
                         T.evaluate(grid_dependency_wait())
-                    for stage in T.unroll(tile.stages - 1):
+                    for stage in T.unroll(tile.lead):
                         load_stage(x, ring, barriers, block * tile.row_tiles, tiles, stage, grid)
                     multiply_chunks(
                         x, codes, scale, minimum, ring, barriers, sums, words, terms,

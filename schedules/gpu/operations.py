@@ -91,24 +91,34 @@ def lop3(a: Expression, b: Expression, c: Expression, table: int) -> Expression:
     return T.call_pure_extern("uint32", "ferrylm.lop3", a, b, c, table)
 
 
+def copy_async(to: Expression, source: Expression) -> Expression:
+    """Begin to copy 16 bytes to shared memory; CUDA alone."""
+    return T.call_extern("void", "ferrylm.copy_async_u32x4", to, source)
+
+
+def copy_async_wait(groups: int) -> Expression:
+    """Wait for this thread's copies but the newest groups of them; CUDA alone."""
+    return T.call_extern("void", "ferrylm.copy_async_wait", groups)
+
+
 def ring_begin(barriers: Expression, stages: int) -> Expression:
     """Make the barriers of a ring of tiles ready: compile/cuda/operations_tiles.py; CUDA alone."""
     return T.call_extern("void", "ferrylm.ring_begin", barriers, stages)
 
 
 def ring_load(
-    barriers: Expression, ring: Expression, source: Expression, stride: Expression,
-    available: Expression, iteration: Expression, wanted: Expression, stages: int, tiles: int,
+    barriers: Expression, ring: Expression, source: Expression, available: Expression,
+    iteration: Expression, wanted: Expression, stages: int, tiles: int,
 ) -> Expression:  # fmt: skip
     """Begin to fill the stage of an iteration of a ring."""
     return T.call_extern(
-        "void", "ferrylm.ring_load", barriers, ring, source, stride, available, iteration, wanted,
+        "void", "ferrylm.ring_load", barriers, ring, source, available, iteration, wanted,
         stages, tiles,
     )  # fmt: skip
 
 
 def ring_wait(barriers: Expression, iteration: Expression, stages: int) -> Expression:
-    """Wait until the stage of an iteration is filled."""
+    """Wait until the stage of an iteration is filled; copy_async_wait comes before."""
     return T.call_extern("void", "ferrylm.ring_wait", barriers, iteration, stages)
 
 
@@ -120,8 +130,18 @@ def ring_release(barriers: Expression, iteration: Expression, stages: int) -> Ex
 def multiply_tiles(
     sums: Expression, fragments: Expression, at: Expression, tiles: int
 ) -> Expression:
-    """Add the products of 16 rows of weights and tiles of a ring over four steps."""
+    """Begin to add the products of 16 rows of weights and tiles of a ring over two steps."""
     return T.call_extern("void", "ferrylm.multiply_tiles", sums, fragments, at, tiles)
+
+
+def multiply_wait() -> Expression:
+    """Wait until only the newest multiply_tiles is under way; the others' fragments are free."""
+    return T.call_extern("void", "ferrylm.multiply_wait")
+
+
+def multiply_end(sums: Expression, tiles: int) -> Expression:
+    """Wait for the sums of multiply_tiles."""
+    return T.call_extern("void", "ferrylm.multiply_end", sums, tiles)
 
 
 def launch_dependents() -> Expression:

@@ -45,8 +45,8 @@ def load_step(codes, scale, minimum, words, terms, workgroup, thread, step, grid
 def load_operand(x, operand, tile, thread, chunk, grid):  # noqa: D103
     for i in T.unroll(STEPS * SIDES):
         operand[tile * STEPS * SIDES + i] = x[
-            tile,
             T.min(chunk, grid.rows.chunks - 1),
+            tile,
             i // SIDES,
             i % SIDES,
             thread % LANES // 4,
@@ -71,7 +71,7 @@ def multiply_step(x, words, terms, sums, thread, step, grid):  # noqa: D103
             factors[i, j] = half2_broadcast(terms[i, j])
     for batch in T.unroll(STEPS // BATCH):
         for band in T.unroll(grid.tile.bands):
-            make_batch(words, factors, fragment, batch, band, grid.product.fmt)
+            make_batch(words, factors, fragment, 0, batch, BATCH, band, grid.product.fmt)
             for i in T.unroll(BATCH):
                 for tile in T.unroll(grid.row_tiles):
                     place = T.meta_var(4 * (band * grid.row_tiles + tile))

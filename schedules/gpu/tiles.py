@@ -64,8 +64,8 @@ NARROW_SUBGROUP_PREPARED = MatvecTile(8, 4)
 
 
 # Products on matrix units: on chips with the copy engine, and before.
-HALVES_OVERLAPPED = HalvesTile(8, 16, stages=3, workgroups=2)
-HALVES = HalvesTile(8, 8, stages=3, workgroups=1)
+HALVES_OVERLAPPED = HalvesTile(8, 16, stages=3, lead=1, workgroups=2)
+HALVES = HalvesTile(8, 8, stages=3, lead=2)
 
 
 # Those of a few rows, by the least rows of the matrix.

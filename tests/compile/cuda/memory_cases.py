@@ -132,7 +132,7 @@ class TileCase(MemoryCase):
 
 
 def _tiles() -> Any:
-    # Weights of 1: a result is the sum of a row of activations over four steps.
+    # Weights of 1: a result is the sum of a row of activations over the last four steps.
     @T.prim_func(s_tir=True)
     def func(pa: T.handle, pb: T.handle, pc: T.handle, po: T.handle):
         a = T.match_buffer(pa, (TILE_WORDS,), "uint32")
@@ -144,26 +144,30 @@ def _tiles() -> Any:
                 ring = T.alloc_buffer((STAGES * TILE_WORDS,), "uint32", scope="shared.dyn")
                 barriers = T.alloc_buffer((2 * STAGES,), "uint64", scope="shared")
                 sums = T.alloc_buffer((4,), "float32", scope="local")
-                weights = T.alloc_buffer((16,), "uint32", scope="local")
+                weights = T.alloc_buffer((8,), "uint32", scope="local")
                 for i in T.unroll(4):
                     sums[i] = T.cast(b[thread] + c[thread], "float32")
-                for i in T.unroll(16):
+                for i in T.unroll(8):
                     weights[i] = T.uint32(0x3C003C00)
                 at = T.meta_var(T.address_of(barriers[0]))
                 T.evaluate(effect("ring_begin", at, STAGES))
                 T.evaluate(
                     effect(
                         "ring_load", at, T.address_of(ring[0]), T.address_of(a[0]),
-                        4 * TILE_WORDS, 1, 0, T.bool(True), STAGES, 1,
+                        1, 0, T.bool(True), STAGES, 1,
                     )
                 )  # fmt: skip
+                T.evaluate(effect("copy_async_wait", 0))
                 T.evaluate(effect("ring_wait", at, 0, STAGES))
-                T.evaluate(
-                    effect(
-                        "multiply_tiles", T.address_of(sums[0]), T.address_of(weights[0]),
-                        T.address_of(ring[TILE_WORDS // 2]), 1,
-                    )
-                )  # fmt: skip
+                for pair in T.unroll(2, 4):
+                    T.evaluate(
+                        effect(
+                            "multiply_tiles", T.address_of(sums[0]), T.address_of(weights[0]),
+                            T.address_of(ring[pair * TILE_WORDS // 4]), 1,
+                        )
+                    )  # fmt: skip
+                    T.evaluate(effect("multiply_wait"))
+                T.evaluate(effect("multiply_end", T.address_of(sums[0]), 1))
                 T.evaluate(effect("ring_release", at, 0, STAGES))
                 for i in T.unroll(4):
                     out[thread * 4 + i] = sums[i]
@@ -272,7 +276,7 @@ MEMORY_CASES = (
                _transposed_reference, "LDSM", frozenset({"load_matrix_x4_transposed"})),
     TileCase("tiles", ("float32", 4), _tiles, _tiles_reference, "HMMA",
              frozenset({"ring_begin", "ring_load", "ring_wait", "ring_release",
-                        "multiply_tiles"})),
+                        "multiply_tiles", "multiply_wait", "multiply_end"})),
     MemoryCase("device_count", ("int32", 1), _count, _count_reference, "MEMBAR",
                frozenset({"device_release", "device_count", "device_acquire"})),
     MemoryCase("atomic_add", ("uint32", 1), _atomic, _atomic_reference, "REDG",

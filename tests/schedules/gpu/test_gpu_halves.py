@@ -53,13 +53,13 @@ def as_halves(x: Array) -> Array:
                     part = wide[:, layout.column(step, side, word, half) :: CHUNK]
                     found[:, :, step, side, :, word, half] = part.reshape(
                         filled // 8, 8, layout.chunks
-                    ).swapaxes(1, 2)
+                    ).transpose(2, 0, 1)
     return found.view(np.uint32)[..., 0]
 
 
 def as_rows(words: Array, columns: int) -> Array:
     """Return float64 (M, K) of HalvesLayout."""
-    tiles, chunks = words.shape[:2]
+    chunks, tiles = words.shape[:2]
     halves = np.ascontiguousarray(words).view(np.float16).reshape(*words.shape, 2)
     found = np.zeros((tiles, 8, chunks, CHUNK))
     for step in range(STEPS):
@@ -67,7 +67,7 @@ def as_rows(words: Array, columns: int) -> Array:
             for word in range(WORDS):
                 for half in range(2):
                     column = HalvesLayout.column(step, side, word, half)
-                    found[..., column] = halves[:, :, step, side, :, word, half].swapaxes(1, 2)
+                    found[..., column] = halves[:, :, step, side, :, word, half].transpose(1, 2, 0)
     return found.reshape(tiles * 8, -1)[:, :columns] / UNIT
 
 
@@ -135,9 +135,10 @@ def test_products_of_halves_are_right_to_their_rounding(arch: str, epilogue: str
         check(built[fmt.tag], fmt, epilogue, 136 if fmt is formats[0] else 16)
 
 
-def test_a_ring_that_goes_round_many_times_mixes_no_stages() -> None:
+@pytest.mark.parametrize(("stages", "lead"), [(3, 2), (3, 1), (2, 1)])
+def test_a_ring_that_goes_round_many_times_mixes_no_stages(stages: int, lead: int) -> None:
     fmt = WeightFormat(32, 2100, "q4", False, "int16")
-    tile = HalvesTile(8, 8, stages=3)
+    tile = HalvesTile(8, 8, stages, lead)
     product = Product(Rows(8), fmt, "plain")
     for arch in ("80", "90a"):
         built = build({"f": halves_matmul(product, tile, overlap=arch == "90a")}, arch=arch)
@@ -187,7 +188,7 @@ def test_a_number_beyond_float16_becomes_infinite_and_not_some_other() -> None:
 
 def test_outputs_of_a_swiglu_are_the_columns_of_a_side_of_a_step() -> None:
     fmt = WeightFormat(512, GROUP, "q4", False, "int16")
-    grid = HalvesGrid(Product(Rows(8), fmt, "swiglu"), HalvesTile(8, 8, 3))
+    grid = HalvesGrid(Product(Rows(8), fmt, "swiglu"), HalvesTile(8, 8, 3, 2))
     found = {
         int(grid.rows.output(grid.band(workgroup, thread), thread, 0))
         for workgroup in range(grid.workgroups)
