@@ -97,7 +97,7 @@ def _generate(module: Any, arch: Architecture) -> str:
     rocm_codegen = tvm.get_global_func("tvm.codegen.llvm.target_rocm")
     # The class is chosen by LLVM's name of the target; TVM registered it under its own.
     tvm.register_global_func("tvm.codegen.llvm.target_amdgcn", rocm_codegen, override=True)
-    lowered = lower_operations(with_matrix_tiles(module, arch))
+    lowered = with_matrix_tiles(lower_operations(module), arch)
     target = tvm.target.Target(
         {
             "kind": "llvm",

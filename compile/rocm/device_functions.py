@@ -24,7 +24,8 @@ UNTYPED = (
     *("dot4_i8", "dot4_u8_i8", "unpack_half2"),
     *("device_release", "device_acquire", "device_count"),
     "atomic_add",
-    *("coopmat_fill", "coopmat_load", "coopmat_mul_add", "coopmat_store"),
+    *("coopmat_fill", "coopmat_load", "coopmat_load_rows", "coopmat_load_sums"),
+    *("coopmat_mul_add", "coopmat_scale", "coopmat_store"),
 )
 _NAME = re.compile(r"ferrylm\.([a-z0-9_]+)(?:\.((?:float|int|uint)\d+(?:x\d+)?))?((?:\.\d+)*)")
 
@@ -62,7 +63,7 @@ def _untyped(name: str, operation: str, constants: list[int], arch: Architecture
     if operation == "unpack_half2":
         return number_functions.unpack_half2(name)
     if operation.startswith("coopmat_"):
-        return matrix_units.function(arch, name, operation)
+        return matrix_units.function(arch, name, operation, constants)
     return number_functions.dot4(arch, name, first_is_signed=operation == "dot4_i8")
 
 

@@ -2,12 +2,14 @@
 
 A kernel names a tile as an element of a local buffer (compile/spirv/cooperative_matrix.py has the
 calls). Here such a buffer becomes one of vectors, of as many halves or sums as a lane holds, and
-the calls lose what the unit fixes: the use, the type and the shape of a tile. So one TensorIR
-function serves all units.
+calls name functions of matrix_units.py. So one TensorIR function serves all units. Runs after
+`lower_operations`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import tvm
@@ -20,9 +22,16 @@ from ferrylm.errors import CompileError
 
 _PREFIX = "ferrylm.coopmat_"
 _LEFT, _RIGHT, _SUMS = range(3)
-_ROWS, _COLUMNS = range(2)  # what is contiguous
-# Which arguments the LLVM functions of matrix_units.py take.
-_KEPT = {"fill": (0, 5), "load": (0, 5, 6), "mul_add": (0, 1, 2, 3), "store": (0, 1, 2)}
+_ROWS = 0  # what is contiguous; 1 is columns
+_TILES = {"fill": 1, "load": 1, "mul_add": 4, "scale": 2, "store": 1}  # the first arguments
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """What a buffer's tiles are: `columns` is the number of places along a row of a factor."""
+
+    use: int
+    columns: int
 
 
 def with_matrix_tiles(module: Any, arch: Architecture) -> Any:
@@ -35,8 +44,8 @@ def with_matrix_tiles(module: Any, arch: Architecture) -> Any:
 
 
 def _with_tiles(func: Any, arch: Architecture) -> Any:
-    uses = _uses(func.body)
-    if not uses:
+    calls = _calls(func.body)
+    if not calls:
         return func
     unit = UNITS.get(arch.matrix)
     if unit is None:
@@ -45,7 +54,15 @@ def _with_tiles(func: Any, arch: Architecture) -> Any:
             wanted="a chip with matrix units",
             fix="leave the architecture out, or compile it into a library without them",
         )
-    made = {buffer: _vectors(buffer, use, unit) for buffer, use in uses.items()}
+    tiles: dict[Any, _Tile] = {}
+    for call in calls:
+        _check_memory(call, arch)
+        if _operation(call) not in ("fill", "load"):
+            continue
+        tile = _declared(call, unit, arch)
+        if tiles.setdefault(_buffer(call.args[1]), tile) != tile:
+            raise _unknown(f"a tile of two shapes, for {arch.name}")
+    made = {buffer: _vectors(buffer, tile, unit) for buffer, tile in tiles.items()}
 
     def allocation(statement: Any) -> Any:
         found = made.get(statement.buffer)
@@ -55,21 +72,10 @@ def _with_tiles(func: Any, arch: Architecture) -> Any:
         found = made.get(one.source)
         return one if found is None else tirx.BufferLoad(found, list(one.indices))
 
-    errors: list[CompileError] = []
-
-    def call(one: Any) -> Any:
-        try:
-            return _shortened(one, unit, arch)
-        except CompileError as error:
-            errors.append(error)
-            raise
-
-    callbacks = [(tirx.AllocBuffer, allocation), (ir.TensorLoad, load), (ir.Call, call)]
-    try:
-        return func.with_body(structural_map(func.body, callbacks))
-    except RuntimeError as error:
-        # TVM turns what a callback raises into errors of its own.
-        raise errors[0] if errors else error from None
+    # Calls first: what they name is still the buffer of tiles there.
+    body = structural_map(func.body, (ir.Call, lambda call: _renamed(call, tiles)))
+    body = structural_map(body, [(tirx.AllocBuffer, allocation), (ir.TensorLoad, load)])
+    return func.with_body(body)
 
 
 def _operation(call: Any) -> str | None:
@@ -80,57 +86,90 @@ def _operation(call: Any) -> str | None:
     return name[len(_PREFIX) :] if name.startswith(_PREFIX) else None
 
 
-def _uses(body: Any) -> dict[Any, int]:
-    """Return what each local buffer of tiles is for; a tile is filled or loaded before all else."""
-    found: dict[Any, int] = {}
+def _buffer(pointer: Any) -> Any:
+    """Return the buffer of which a tile is an element."""
+    return pointer.args[0].source
+
+
+def _calls(body: Any) -> list[Any]:
+    """Return the calls on tiles."""
+    found: list[Any] = []
 
     def visit(call: Any) -> None:
-        if _operation(call) in ("fill", "load"):
-            found[call.args[1].args[0].source] = int(call.args[2])
+        if _operation(call) is not None:
+            found.append(call)
 
     structural_walk(body, (ir.Call, visit))
     return found
 
 
-def _vectors(buffer: Any, use: int, unit: MatrixUnit) -> Any:
+def _check_memory(call: Any, arch: Architecture) -> None:
+    """Refuse memory of another kind, and neighbours in it that are not those of a lane or a row."""
+    operation, contiguous = _operation(call), call.args[len(call.args) - 1]
+    if operation not in ("load", "store"):
+        return
+    memory = _buffer(call.args[len(call.args) - 3])
+    if (memory.scope(), str(memory.ty.dtype)) != ("shared", "uint32x4"):
+        raise _unknown(f"a tile in {memory.scope()} memory of {memory.ty.dtype}, for {arch.name}")
+    by_columns = operation == "load" and int(call.args[2]) == _RIGHT
+    if int(contiguous) != _ROWS and not by_columns:
+        raise _unknown(f"a tile by columns, for {arch.name}")
+
+
+def _declared(call: Any, unit: MatrixUnit, arch: Architecture) -> _Tile:
+    """Return the tile that a call declares. Raises CompileError for one that the unit has not."""
+    use, rows, columns = (int(call.args[position]) for position in (2, 4, 5))
+    places = {_LEFT: columns, _RIGHT: rows}.get(use, SIDE)
+    wanted = {
+        _LEFT: ("float16", SIDE, places),
+        _RIGHT: ("float16", places, SIDE),
+        _SUMS: ("float32", SIDE, SIDE),
+    }
+    dtype = str(call.args[3].value)
+    if wanted.get(use) != (dtype, rows, columns) or places not in (*unit.columns, SIDE):
+        raise _unknown(f"a {rows} x {columns} matrix of {dtype} for {arch.name}")
+    return _Tile(use, places)
+
+
+def _vectors(buffer: Any, tile: _Tile, unit: MatrixUnit) -> Any:
     """Return a buffer with a lane's part of a tile in each element."""
-    dtype = f"float32x{unit.sums}" if use == _SUMS else f"float16x{unit.halves}"
+    halves = f"float16x{unit.halves(tile.columns)}"
+    dtype = f"float32x{unit.sums}" if tile.use == _SUMS else halves
     shape = list(buffer.ty.shape)
     return tirx.decl_buffer(shape, dtype, str(buffer.name), scope="local", layout=None)
 
 
-def _shortened(call: Any, unit: MatrixUnit, arch: Architecture) -> Any:
-    """Return a call on tiles with the arguments that its LLVM function takes."""
+def _renamed(call: Any, tiles: Mapping[Any, _Tile]) -> Any:
+    """Return a call on tiles as one of the function of matrix_units.py, with its arguments."""
     operation = _operation(call)
     if operation is None:
         return call
     arguments = list(call.args[1:])
-    if operation in ("fill", "load"):
-        use, rows, columns = (int(arguments[position]) for position in (1, 3, 4))
-        _check(use, str(arguments[2].value), (rows, columns), unit, arch)
-    contiguous = {"load": _COLUMNS if operation == "load" and use == _RIGHT else _ROWS}
-    contiguous["store"] = _ROWS
-    if operation in contiguous and int(arguments[-1]) != contiguous[operation]:
-        raise _unknown(f"a tile whose factors are not contiguous in memory, for {arch.name}")
-    kept = [arguments[position] for position in _KEPT[operation]]
+    kept = arguments[: _TILES[operation]]
+    if operation == "fill":
+        kept.append(arguments[5])
+    elif operation == "load":
+        tile = tiles[_buffer(arguments[0])]
+        operation = _load(tile, int(arguments[7]))
+        kept += arguments[5:7]
+    elif operation == "mul_add":
+        operation += f".{tiles[_buffer(arguments[1])].columns}"
+    elif operation == "store":
+        kept += arguments[1:3]
     return tirx.call_extern("int32", _PREFIX + operation, *kept)
 
 
-def _check(
-    use: int, dtype: str, shape: tuple[int, int], unit: MatrixUnit, arch: Architecture
-) -> None:
-    wanted = {
-        _LEFT: ("float16", (SIDE, unit.columns)),
-        _RIGHT: ("float16", (unit.columns, SIDE)),
-        _SUMS: ("float32", (SIDE, SIDE)),
-    }
-    if wanted.get(use) != (dtype, shape):
-        raise _unknown(f"a {shape[0]} x {shape[1]} matrix of {dtype} for {arch.name}")
+def _load(tile: _Tile, contiguous: int) -> str:
+    """Return the name of the function that loads a tile."""
+    if tile.use == _SUMS:
+        return "load_sums"
+    by_rows = tile.use == _RIGHT and contiguous == _ROWS
+    return f"load_rows.{tile.columns}" if by_rows else f"load.{tile.columns}"
 
 
 def _unknown(found: str) -> CompileError:
     return CompileError(
         found,
-        wanted=f"tiles that compile/rocm/matrix_units.py has, {SIDE} x {SIDE} sums in float32",
+        wanted=f"{SIDE} x {SIDE} sums in float32, and factors by rows in shared memory of uint32x4",
         fix="give the profile the shape of the chip's matrix unit",
     )
