@@ -22,6 +22,7 @@ from tests.tiny_llama import TinyLlama
 
 _CLASSES = {
     "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM),
+    "mistral": (transformers.MistralConfig, transformers.MistralForCausalLM),
     "qwen3": (transformers.Qwen3Config, transformers.Qwen3ForCausalLM),
 }
 
@@ -44,6 +45,8 @@ def family_logits(tiny: TinyLlama) -> np.ndarray:
         "rope_parameters": {"rope_type": config.rope.kind, "rope_theta": config.rope.theta},
         "attn_implementation": "eager",
     }
+    if config.family == "mistral":
+        settings["sliding_window"] = config.layer_attention(0).window_tokens
     model = make_model(make_config(**settings))
     state = {name: torch.from_numpy(weight) for name, weight in huggingface_weights(tiny).items()}
     model.load_state_dict(state, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ferrylm.runtime.manifest import ModelConfig, RopeConfig
+from ferrylm.runtime.manifest import AttentionVariant, ModelConfig, RopeConfig
 from tests.tiny_llama import TinyLlama, tiny_model
 
 FAMILIES = {
@@ -37,6 +37,22 @@ FAMILIES = {
         tied_embedding=False,
         rope=RopeConfig("default", 1000000.0),
         head_norm=True,
+    ),
+    # A tenth of the tokens is within the window.
+    "mistral": ModelConfig(
+        family="mistral",
+        hidden_size=48,
+        intermediate_size=80,
+        num_layers=2,
+        num_heads=6,
+        num_kv_heads=2,
+        head_dim=16,
+        vocab_size=83,
+        context_length=256,
+        norm_eps=1e-5,
+        tied_embedding=False,
+        rope=RopeConfig("default", 10000.0),
+        attention=(AttentionVariant(window_tokens=16),) * 2,
     ),
 }
 

@@ -35,23 +35,24 @@ def attend(
     found = np.zeros_like(rows)
     heads = rows.shape[1]
     repeats = heads // keys.shape[1]
-    slopes = alibi_slopes(heads)
-    for row, position in enumerate(np.asarray(positions)):
-        first = 0
-        if variant.window_tokens is not None:
-            first = max(0, int(position) - variant.window_tokens + 1)
-        tokens = np.arange(first, int(position) + 1)
-        for head in range(heads):
-            scores = keys[tokens, head // repeats].astype(np.float64) @ rows[row, head]
-            if variant.soft_cap is not None:
-                scores = variant.soft_cap * np.tanh(scores / variant.soft_cap)
-            if variant.alibi:
-                scores = scores - slopes[head] * (position - tokens)
-            with_sink = scores
-            if variant.sinks:
-                assert sinks is not None
-                with_sink = np.append(scores, np.asarray(sinks, np.float64)[head])
-            powers = np.exp(scores - with_sink.max())
-            total = np.exp(with_sink - with_sink.max()).sum()
-            found[row, head] = powers @ values[tokens, head // repeats].astype(np.float64) / total
+    behind = np.asarray(positions)[:, None] - np.arange(len(keys))
+    hidden = behind < 0
+    if variant.window_tokens is not None:
+        hidden |= behind >= variant.window_tokens
+    for head in range(heads):
+        scores = rows[:, head] @ keys[:, head // repeats].astype(np.float64).T
+        if variant.soft_cap is not None:
+            scores = variant.soft_cap * np.tanh(scores / variant.soft_cap)
+        if variant.alibi:
+            scores = scores - alibi_slopes(heads)[head] * behind
+        scores = np.where(hidden, -np.inf, scores)
+        sink = -math.inf
+        if variant.sinks:
+            assert sinks is not None
+            sink = float(np.asarray(sinks)[head])
+        largest = np.maximum(scores.max(axis=1, keepdims=True), sink)
+        powers = np.exp(scores - largest)
+        total = powers.sum(axis=1, keepdims=True) + np.exp(sink - largest)
+        known = np.where(hidden.all(axis=0)[:, None], 0, values[:, head // repeats])
+        found[:, head] = powers / total @ known.astype(np.float64)
     return found
