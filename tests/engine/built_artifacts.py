@@ -107,6 +107,24 @@ FAMILY_RECIPES |= {
     ),
 }
 
+# Windows far below the context, of which prompts fill some chunks.
+_WINDOW = {"sliding_window": 16}
+_MISTRAL = TinySource(vocabulary=301, context=448, family="mistral", settings=_WINDOW)
+_MIXED = {
+    "layer_types": ["sliding_attention", "full_attention"],
+    "attn_logit_softcapping": 3.0,
+    "query_pre_attn_scalar": 25,
+    "sliding_window": 70,
+}
+FAMILY_RECIPES |= {
+    "mistral floats": Recipe(replace(_MISTRAL, layers=1), "q0f32"),
+    "mistral mixed": Recipe(
+        replace(_MISTRAL, hidden=72, heads=6, head_dim=18, settings=_MIXED),
+        *("q4f16", "int16"),
+        vulkan=("subgroup8-dot",),
+    ),
+}
+
 VULKAN_RECIPES = {name: recipe.vulkan for name, recipe in RECIPES.items() if recipe.vulkan}
 
 

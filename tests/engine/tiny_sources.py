@@ -38,6 +38,7 @@ class TinySource:
     rope_scaling: dict[str, Any] = field(default_factory=dict, hash=False)
     theta: float = 10000.0
     family: str = "llama"
+    settings: dict[str, Any] = field(default_factory=dict, hash=False)  # more of config.json
 
     def config(self) -> dict[str, Any]:
         """Return the content of config.json."""
@@ -56,6 +57,7 @@ class TinySource:
             "rope_scaling": self.rope_scaling or None,
             "tie_word_embeddings": self.tied,
             "eos_token_id": 257,
+            **self.settings,
         }
 
     def weights(self, seed: int = 0) -> dict[str, np.ndarray]:
