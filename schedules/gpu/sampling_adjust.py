@@ -33,9 +33,9 @@ _EXPONENT = 0x7F800000
 
 
 @T.inline
-def adjust_logit(value, logits, settings, seen, offsets, m, slot, token):  # noqa: D103
-    value[0] = logits[m, token]
-    if T.bitwise_and(settings[slot, Setting.MARKS], REPEATS) != 0:
+def adjust_logit(value, logit, marks, settings, seen, offsets, slot, token):  # noqa: D103
+    value[0] = logit
+    if T.bitwise_and(marks, REPEATS) != 0:
         if T.bitwise_and(seen[slot, token], SEEN) != 0:
             value[0] = clamped(
                 value[0]
@@ -45,7 +45,7 @@ def adjust_logit(value, logits, settings, seen, offsets, m, slot, token):  # noq
                     setting(settings, slot, Setting.REPETITION),
                 )
             )
-    if T.bitwise_and(settings[slot, Setting.MARKS], SHIFTS) != 0:
+    if T.bitwise_and(marks, SHIFTS) != 0:
         value[0] = value[0] + offsets[slot, token]
     value[0] = clamped(value[0])
 
@@ -57,17 +57,24 @@ def adjust_slice(  # noqa: D103
     value = T.alloc_buffer((1,), "float32", scope="local")
     own = T.alloc_buffer((plan.steps,), "int32", scope="local")
     found = T.alloc_buffer((4,), "int32", scope="local")
+    loaded = T.alloc_buffer((plan.steps,), "float32", scope="local")
+    marks = T.alloc_buffer((1,), "int32", scope="local")
     for i in T.unroll(4):
         found[i] = 0
     found[0] = T.int32(NO_TOKEN)
+    # Before anything is stored: no compiler moves a load ahead of a store that it might depend on.
+    marks[0] = settings[slot, Setting.MARKS]
+    for j in plan.lane_steps():
+        token = T.meta_var(s * SLICE + j * plan.subgroup + lane)
+        loaded[j] = logits[m, T.min(token, plan.vocabulary - 1)]
     for j in plan.lane_steps():
         token = T.meta_var(s * SLICE + j * plan.subgroup + lane)
         own[j] = T.int32(NO_TOKEN)
         if token < plan.vocabulary:
-            adjust_logit(value, logits, settings, seen, offsets, m, slot, token)
+            adjust_logit(value, loaded[j], marks[0], settings, seen, offsets, slot, token)
             own[j] = key_of(value[0])
             if T.bitwise_and(
-                T.reinterpret(logits[m, token], dtype="int32"), T.int32(_EXPONENT)
+                T.reinterpret(loaded[j], dtype="int32"), T.int32(_EXPONENT)
             ) == T.int32(_EXPONENT):
                 own[j] = 0
                 found[2] = found[2] + 1
@@ -119,10 +126,12 @@ def adjust(plan: DrawPlan) -> Any:
         for m in T.thread_binding(batch, thread="blockIdx.y"):
             for block in T.thread_binding((slices + at_once - 1) // at_once, thread="blockIdx.x"):
                 for thread in T.thread_binding(threads, thread="threadIdx.x"):
-                    if slots[m] >= 0:
+                    slot = T.alloc_buffer((1,), "int32", scope="local")
+                    slot[0] = slots[m]
+                    if slot[0] >= 0:
                         if block * at_once + thread // plan.subgroup < slices:
                             adjust_slice(
-                                logits, settings, seen, offsets, keys, best, sums, m, slots[m],
+                                logits, settings, seen, offsets, keys, best, sums, m, slot[0],
                                 block * at_once + thread // plan.subgroup,
                                 thread % plan.subgroup, plan,
                             )  # fmt: skip

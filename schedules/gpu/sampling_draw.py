@@ -19,14 +19,10 @@ from typing import Any
 from tvm.script import tirx as T
 
 from ferrylm.runtime.draw_layout import (
-    ANSWERED,
     REPORT,
     RING,
-    SEEN,
     SETTINGS,
-    SHIFTS,
     UNIFORMS,
-    Report,
     Setting,
 )
 from ferrylm.schedules.gpu.layout import padded
@@ -39,6 +35,16 @@ from ferrylm.schedules.gpu.sampling_plan import (
     setting,
     weight_of,
 )
+from ferrylm.schedules.gpu.sampling_report import (
+    BAD,
+    CHOSEN,
+    FIRST_BAD,
+    RANK,
+    TOKEN,
+    first_bad,
+    remember,
+    report,
+)
 from ferrylm.schedules.gpu.sampling_search import (
     BEST,
     TAU,
@@ -49,8 +55,8 @@ from ferrylm.schedules.gpu.sampling_search import (
 )
 from ferrylm.schedules.gpu.sampling_stages import keep_likeliest
 
-# Local numbers beside those of a search.
-(RANK, BAD, FIRST_BAD, TOKEN, CHOSEN) = range(5)
+# What the row's sequence has come to before this draw.
+(SLOT, STEP, POSITION, DRAWN, MARKS, BITS, _STATE) = range(7)
 _ROWS = 8  # of shared memory for maxima, each used once between two barriers
 
 
@@ -215,35 +221,9 @@ def choose(  # noqa: D103
         sum_slices(keys, settings, slice_keys, slice_sums, n, f, m, slot, thread, plan)
         draw_token(
             keys, settings, slice_sums, counts, masses, small, n, f, r,
-            uniforms[slot, T.truncmod(drawn[slot], UNIFORMS)], m, slot, thread,
+            uniforms[slot, T.truncmod(drawn, UNIFORMS)], m, slot, thread,
             plan,
         )  # fmt: skip
-
-
-@T.inline
-def report(ring, steps, logits, r, m, plan):  # noqa: D103
-    place = T.meta_var(T.truncmod(steps[m], RING))
-    first = T.meta_var(T.max(T.min(plan.padded - r[FIRST_BAD], plan.vocabulary - 1), 0))
-    ring[place, m, Report.TOKEN] = r[TOKEN]
-    ring[place, m, Report.NOT_FINITE] = r[BAD]
-    ring[place, m, Report.FIRST_BAD] = first
-    ring[place, m, Report.BAD_BITS] = T.reinterpret(logits[m, first], dtype="int32")
-    steps[m] = steps[m] + 1
-
-
-@T.inline
-def remember(settings, seen, offsets, r, slot):  # noqa: D103
-    old = T.alloc_buffer((1,), "int32", scope="local")
-    value = T.alloc_buffer((1,), "float32", scope="local")
-    marks = T.meta_var(settings[slot, Setting.MARKS])
-    if marks != 0:
-        old[0] = seen[slot, r[TOKEN]]
-        seen[slot, r[TOKEN]] = T.bitwise_or(old[0], SEEN | ANSWERED)
-        if T.bitwise_and(marks, SHIFTS) != 0:
-            value[0] = offsets[slot, r[TOKEN]]
-            if T.bitwise_and(old[0], ANSWERED) == 0:
-                value[0] = value[0] - setting(settings, slot, Setting.PRESENCE)
-            offsets[slot, r[TOKEN]] = value[0] - setting(settings, slot, Setting.FREQUENCY)
 
 
 def draw(plan: DrawPlan) -> Any:
@@ -281,16 +261,26 @@ def draw(plan: DrawPlan) -> Any:
                 n = T.alloc_buffer((8,), "int32", scope="local")
                 f = T.alloc_buffer((3,), "float32", scope="local")
                 r = T.alloc_buffer((5,), "int32", scope="local")
-                if slots[m] >= 0:
+                # Read before anything is stored, all at once: one after the other they would take
+                # as long as the choice itself.
+                state = T.alloc_buffer((_STATE,), "int32", scope="local")
+                state[SLOT] = slots[m]
+                state[STEP] = steps[m]
+                state[POSITION] = positions[m]
+                if state[SLOT] >= 0:
+                    state[DRAWN] = drawn[state[SLOT]]
+                    state[MARKS] = settings[state[SLOT], Setting.MARKS]
                     choose(
-                        keys, best, sums, settings, uniforms, drawn, n, f, r, m, slots[m], thread,
-                        plan,
+                        keys, best, sums, settings, uniforms, state[DRAWN], n, f, r, m,
+                        state[SLOT], thread, plan,
                     )  # fmt: skip
                     if thread == 0:
-                        report(ring, steps, logits, r, m, plan)
-                        remember(settings, seen, offsets, r, slots[m])
-                        drawn[slots[m]] = drawn[slots[m]] + 1
+                        state[BITS] = T.reinterpret(logits[m, first_bad(r, plan)], dtype="int32")
+                        report(ring, state[BITS], state[STEP], r, m, plan)
+                        remember(settings, seen, offsets, r, state[MARKS], state[SLOT])
+                        steps[m] = state[STEP] + 1
+                        drawn[state[SLOT]] = state[DRAWN] + 1
                         tokens[T.truncdiv(m, tile), T.truncmod(m, tile)] = r[TOKEN]
-                        positions[m] = positions[m] + 1
+                        positions[m] = state[POSITION] + 1
 
     return func
