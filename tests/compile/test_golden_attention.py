@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 from artifact_samples import sample_manifest
 
+from ferrylm.compile import golden_cases
 from ferrylm.compile.golden_cases import CACHE_TOLERANCE, HALVES_TOLERANCE, kernel_case
 from ferrylm.compile.golden_cases import kernel_check as check_of
 from ferrylm.compile.golden_functions import CheckFunction
 from ferrylm.compile.golden_recording import Operation
-from ferrylm.compile.golden_reference import rotate
+from ferrylm.compile.golden_reference import attend, rotate
 from ferrylm.runtime import golden_inputs as inputs
 from ferrylm.runtime.comparison import compare
 from ferrylm.runtime.golden_format import KernelCase, expected_values
-from ferrylm.runtime.manifest import ModelConfig, RopeConfig
+from ferrylm.runtime.manifest import AttentionVariant, ModelConfig, RopeConfig
 
 Array = np.ndarray
 PREFILL = Operation("rope_attention", None)
@@ -86,3 +90,48 @@ def test_only_a_library_that_rounds_may_be_off_by_more() -> None:
     for arithmetic, wanted in (("f32", "float16"), ("f16", "float16 f16")):
         function = CheckFunction("check_0", PREFILL, arithmetic, ("attention",), 768, 0, ())
         assert check_of(function, "float16").expected == wanted
+
+
+WRONG = {
+    "a window of one token more": ({"window_tokens": 16}, {"window_tokens": 17}),
+    "a window of one token less": ({"window_tokens": 16}, {"window_tokens": 15}),
+    "a longer window that is left out": ({"window_tokens": 300}, {}),
+    "a cap that is left out": ({"soft_cap": 3.0}, {}),
+    "slopes that are left out": ({"alibi": True}, {}),
+    "sinks that are left out": ({"sinks": True}, {}),
+    "another scale": ({"score_scale": 0.15}, {}),
+}
+
+
+@pytest.mark.parametrize("batch", [None, 1], ids=["prefill", "decode"])
+@pytest.mark.parametrize(("right", "wrong"), WRONG.values(), ids=WRONG.keys())
+def test_a_variant_that_is_computed_as_another_shows(
+    right: dict[str, Any], wrong: dict[str, Any], batch: int | None
+) -> None:
+    config = config_of(4, 2, 32)
+    operation = Operation("rope_attention", batch, variant=AttentionVariant(**right))
+    case = kernel_case(operation, config, {"f32"}, {"float16"})
+    assert case.variant == AttentionVariant(**right)
+    with mock.patch.object(golden_cases, "attend", partial(attended_as, AttentionVariant(**wrong))):
+        other = kernel_case(operation, config, {"f32"}, {"float16"})
+    shape = case.expected["float16"].values.shape
+    wanted, _ = expected_values(case, "float16", shape)
+    found, _ = expected_values(other, "float16", shape)
+    assert compare(wanted, found, HALVES_TOLERANCE, "output").worst > 3
+
+
+def attended_as(variant: AttentionVariant, *arguments: Any) -> Array:
+    """Compute attention of another variant than the one that is asked for."""
+    query, keys, values, _, sinks = arguments
+    return attend(query, keys, values, variant, sinks if variant.sinks else None)
+
+
+def test_a_windows_end_is_reached_where_it_can_be() -> None:
+    for window, context in ((16, 64), (300, 2048), (4096, 8192), (4096, 4100), (50_000, 131_072)):
+        positions = inputs.decode_positions(12, context, window)
+        assert max(positions) < min(context, inputs.MOST_WINDOW + 100)
+        reached = window < context and window <= inputs.MOST_WINDOW
+        assert (max(positions) >= window) == reached
+        last = inputs.prefill_start(11, context, window) + 10
+        assert (last >= window) == reached
+        assert last < context

@@ -90,12 +90,23 @@ def test_looking_up_reads_the_rows_of_the_tokens() -> None:
     assert traffic("select_row_prefill", [y, row, one], step).bytes_moved == 256 + 4 + 256
 
 
+def test_attention_within_a_window_reads_the_tokens_of_the_window() -> None:
+    y = Argument("float32", (1, 64))
+    found = traffic("rope_attention_window20_cap50_0_batch1", [KEYS, VALUES, y])
+    assert found.bytes_moved == 2 * (1 + 20) * TOKEN + 256
+    assert found.operations == 4 * 4 * 16 * 20
+    chunk = traffic("attention_window20_prefill", [KEYS, VALUES, y], StepShape(1, 8, 100))
+    assert chunk.bytes_moved == 2 * 27 * TOKEN + 256
+    assert chunk.operations == 4 * 4 * 16 * 8 * 20
+
+
+@pytest.mark.parametrize("window", [None, 1, 4, 6, 1000])
 @pytest.mark.parametrize("step", [StepShape(1, 1, 0), StepShape(3, 1, 7), StepShape(2, 5, 4)])
-def test_pairs_are_those_of_a_causal_mask(step: StepShape) -> None:
+def test_pairs_are_those_of_a_causal_mask(step: StepShape, window: int | None) -> None:
     seen = sum(
         1
         for _ in range(step.sequences)
         for row in range(step.depth, step.depth + step.rows)
-        for _ in range(row + 1)
+        for _ in range(min(row + 1, window or row + 1))
     )
-    assert step.visible_pairs == seen
+    assert step.visible_pairs(window) == seen

@@ -22,6 +22,7 @@ _PRODUCT = re.compile(
     r"(?:^|_)(?:(?:q4|q8|f16|f32)m?)_(f16|f32|int8|int16)_(\d+)x(\d+)_(?:batch(\d+)|prefill)$"
 )
 _BATCH = re.compile(r"_batch(\d+)$")
+_WINDOW = re.compile(r"_window(\d+)(?:_|$)")  # of attention whose layer has one
 _INDICES = "int32"
 
 PRODUCT, HEAD, ATTENTION, NORM, LOOKUP, OTHER = KINDS = (
@@ -87,15 +88,20 @@ class StepShape:
         """Return the rows of all sequences."""
         return self.sequences * self.rows
 
-    @property
-    def context_tokens(self) -> int:
-        """Return the tokens whose keys the step's attention reads."""
-        return self.sequences * (self.depth + self.rows)
+    def context_tokens(self, window: int | None = None) -> int:
+        """Return the tokens whose keys the step's attention reads, each row at most a window."""
+        tokens = self.depth + self.rows
+        return self.sequences * min(tokens, tokens if window is None else window + self.rows - 1)
 
-    @property
-    def visible_pairs(self) -> int:
+    def visible_pairs(self, window: int | None = None) -> int:
         """Return the pairs of a new token and one that it attends to, itself among them."""
-        return self.sequences * (self.rows * self.depth + self.rows * (self.rows + 1) // 2)
+        pairs = self.rows * self.depth + self.rows * (self.rows + 1) // 2
+        if window is not None:
+            # The rows that would see more than the window, and by how much the last one would.
+            most = max(0, self.depth + self.rows - window)
+            beyond = min(self.rows, most)
+            pairs -= beyond * most - beyond * (beyond - 1) // 2
+        return self.sequences * pairs
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,7 @@ def traffic_of(
         operations = 2 * int(product[2]) * int(product[3]) * _rows(name, step)
         arithmetic = product[1]
     elif _attends(name):
-        operations = 4 * tables.heads * tables.head_dim * step.visible_pairs
+        operations = 4 * tables.heads * tables.head_dim * step.visible_pairs(_window(name))
         arithmetic = "f32"
     inputs, output = arguments[:-1], arguments[-1:]
     moved = sum(_read(name, argument, step, tables) for argument in inputs)
@@ -140,6 +146,11 @@ def kind_of(name: str, vocabulary: int) -> str:
 
 def _attends(name: str) -> bool:
     return "attention" in name and not name.startswith("merge")
+
+
+def _window(name: str) -> int | None:
+    found = _WINDOW.search(name)
+    return None if found is None else int(found[1])
 
 
 def _rows(name: str, step: StepShape) -> int:
@@ -168,5 +179,5 @@ def _read(name: str, argument: Argument, step: StepShape, tables: Tables) -> int
 def _pool_tokens(name: str, step: StepShape) -> int:
     """Return for how many tokens a kernel reads or writes keys, or values."""
     appended = step.all_rows if name.startswith("rope") else 0
-    attended = step.context_tokens if _attends(name) else 0
+    attended = step.context_tokens(_window(name)) if _attends(name) else 0
     return appended + attended
