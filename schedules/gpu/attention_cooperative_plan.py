@@ -46,6 +46,12 @@ TILES = {
     },
     64: {MOST_HEAD: CooperativeAttentionTile(2, 1, 64)},
 }
+# On AMD's units through ROCm, ran nowhere; LLVM spills for none. Queries in registers leave memory
+# for two workgroups on a compute unit of RDNA; on CDNA four waves share one workgroup's tokens.
+TILES_ROCM = {
+    32: {MOST_HEAD: CooperativeAttentionTile(4, 1, 32)},
+    64: {64: CooperativeAttentionTile(2, 1, 64), MOST_HEAD: CooperativeAttentionTile(4, 1, 64)},
+}
 
 
 @dataclass(frozen=True)
@@ -196,7 +202,7 @@ class CooperativeAttentionPlan:
 
 def fits_cooperative(profile: GpuProfile, shape: AttentionShape) -> bool:
     """Return whether attention of a prompt can be products of cooperative matrices."""
-    if profile.kind != "vulkan" or profile.cooperative is None or shape.kv_dtype != "float16":
+    if profile.cooperative is None or shape.kv_dtype != "float16":
         return False
     whole = shape.head_dim % profile.cooperative[0] == 0 and shape.head_dim <= MOST_HEAD
     return whole and shape.variant == PLAIN_ATTENTION
@@ -207,5 +213,6 @@ def cooperative_plan(profile: GpuProfile, shape: AttentionShape) -> CooperativeA
     if profile.cooperative is None:
         raise ValueError(f"{profile.name} has no cooperative matrices")
     width = profile.subgroup
-    tile = next(tile for most, tile in TILES[width].items() if shape.head_dim <= most)
+    tiles = TILES_ROCM if profile.kind == "rocm" else TILES
+    tile = next(tile for most, tile in tiles[width].items() if shape.head_dim <= most)
     return CooperativeAttentionPlan(shape, tile, width, profile.cooperative[0])

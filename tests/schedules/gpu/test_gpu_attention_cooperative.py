@@ -48,17 +48,22 @@ class Attention:
     """The kernel of a case, on matrices of 8 x 8 and subgroups of 8 lanes."""
 
     def __init__(self, case: AttentionCase, tile: CooperativeAttentionTile = ONE) -> None:
-        self.data, self.width = AttentionData(case), case.num_heads * case.head_dim
         plan = CooperativeAttentionPlan(case.shape, tile, 8, SHAPE[0])
         func = cooperative_prefill_attention(Rows(ROW_TILE), plan)
-        self.kernel = build({"attention": func})["attention"]
+        self.hold(case, build({"attention": func})["attention"], run)
+
+    def hold(self, case: AttentionCase, kernel: Any, runner: Any) -> None:
+        """Keep a kernel, how it is run, and its inputs."""
+        self.data, self.width = AttentionData(case), case.num_heads * case.head_dim
+        self.kernel, self.runner = kernel, runner
         self.pages = attention_pages(self.data)
 
     def rows(self, positions: list[int]) -> Array:
         """Return float32 (rows, padded(Hq * D))."""
         inputs: list[Any] = [self.data.queries[np.maximum(positions, 0)], *self.pages]
         inputs += [self.data.table[None], np.array(positions, np.int32)]
-        return run(self.kernel, inputs, [((len(positions), padded(self.width)), "float32")])[0]
+        shape = (len(positions), padded(self.width))
+        return self.runner(self.kernel, inputs, [(shape, "float32")])[0]  # type: ignore[no-any-return]
 
     def check(self, positions: list[int]) -> None:
         """Compare with float64; padding gives zeros."""
