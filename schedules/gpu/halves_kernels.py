@@ -91,7 +91,7 @@ class HalvesKernels:
         overlap = self._profile.overlap
         if product.rows.count is not None:
             return stream_halves(product, halves_stream_tile(product), overlap=overlap)
-        return halves_matmul(product, halves_tile(self._profile), overlap=overlap)
+        return halves_matmul(product, halves_tile(self._profile, product.fmt.rows), overlap=overlap)
 
     def _placeholder(self, m: Any, width: int) -> Tensor:
         return nn.Tensor.placeholder(HalvesLayout(width).shape(m), "uint32")

@@ -63,8 +63,10 @@ NARROW_SUBGROUP = MatvecTile(4, 4)
 NARROW_SUBGROUP_PREPARED = MatvecTile(8, 4)
 
 
-# Products on matrix units: on chips with the copy engine, and before.
+# Products on matrix units: on chips with the copy engine, where a matrix has so few rows that its
+# workgroups would leave multiprocessors idle, and before.
 HALVES_OVERLAPPED = HalvesTile(8, 16, stages=3, lead=1, workgroups=2)
+HALVES_OVERLAPPED_FEW = (2048, HalvesTile(8, 8, stages=4, lead=2, workgroups=2))
 HALVES = HalvesTile(8, 8, stages=3, lead=2)
 
 
@@ -89,9 +91,12 @@ def in_halves(profile: GpuProfile, rows: Rows, fmt: WeightFormat) -> bool:
     return on_matrix_units(profile, rows) and fmt.integer
 
 
-def halves_tile(profile: GpuProfile) -> HalvesTile:
-    """Return the tile of products of halves."""
-    return HALVES_OVERLAPPED if profile.overlap else HALVES
+def halves_tile(profile: GpuProfile, rows: int) -> HalvesTile:
+    """Return the tile of products of halves with a matrix of `rows` rows."""
+    if not profile.overlap:
+        return HALVES
+    limit, few = HALVES_OVERLAPPED_FEW
+    return few if rows < limit else HALVES_OVERLAPPED
 
 
 def halves_stream_tile(product: Product) -> HalvesStreamTile:

@@ -124,8 +124,11 @@ def test_products_of_halves_are_right_to_their_rounding(arch: str, epilogue: str
     profile = OLD if arch == "75" else NEW
     formats = [WeightFormat(*SHAPES[epilogue], *fmt, "int16") for fmt in FORMATS]
     functions = {
+        # Every format with the tile of its few rows, the first with that of many.
         fmt.tag: halves_matmul(
-            Product(Rows(8), fmt, epilogue), halves_tile(profile), overlap=profile.overlap
+            Product(Rows(8), fmt, epilogue),
+            halves_tile(profile, 4096 if fmt is formats[0] else fmt.rows),
+            overlap=profile.overlap,
         )
         for fmt in formats
     }
@@ -147,7 +150,8 @@ def test_a_ring_that_goes_round_many_times_mixes_no_stages(stages: int, lead: in
 
 def test_groups_beyond_the_last_count_for_nothing() -> None:
     fmt = WeightFormat(32, 33, "q4", True, "int16")
-    built = build({"f": halves_matmul(Product(Rows(8), fmt, "plain"), halves_tile(OLD))}, arch="80")
+    func = halves_matmul(Product(Rows(8), fmt, "plain"), halves_tile(OLD, fmt.rows))
+    built = build({"f": func}, arch="80")
     assert groups(fmt.columns) == 2
     check(built["f"], fmt, "plain", 8)
 
