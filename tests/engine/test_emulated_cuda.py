@@ -39,7 +39,7 @@ class Emulation:
 
 
 # Hopper multiplies by wgmma, Turing has neither that nor asynchronous copies; heads of 18 are no
-# whole number of vectors.
+# whole number of vectors. The second model attends within a window, on matrix units.
 EMULATIONS = (
     Emulation(
         *("sm90", "90a", "q4f16"),
@@ -50,7 +50,12 @@ EMULATIONS = (
     ),
     Emulation(
         *("sm75", "80", "q4f16"),
-        TinySource(hidden=128, heads=2, kv_heads=1, head_dim=64, tied=False, layers=1),
+        TinySource(
+            *(128, 96, 1, 2, 1, 64),
+            tied=False,
+            family="mistral",
+            settings={"sliding_window": 40, "attn_logit_softcapping": 3.0},
+        ),
     ),
     Emulation(
         *("sm75", "75", "q8f16"),
