@@ -12,10 +12,9 @@ from tvm.script import tirx as T
 
 from ferrylm.schedules.gpu.activations import COLUMNS, quantize_columns
 from ferrylm.schedules.gpu.attention_blocks import MASKED
+from ferrylm.schedules.gpu.attention_decode_plan import MERGED
 from ferrylm.schedules.gpu.layout import GROUP, padded
 from ferrylm.schedules.gpu.operations import device_acquire, subgroup_add, subgroup_max
-
-MERGED = 8  # splits whose results are on their way at once
 
 
 @T.inline

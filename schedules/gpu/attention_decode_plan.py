@@ -8,7 +8,7 @@ With a window only the tokens that it reaches are cut into blocks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tvm.script import tirx as T
@@ -18,12 +18,15 @@ from ferrylm.schedules.cpu.attention import AttentionShape
 from ferrylm.schedules.gpu.attention_plan import BLOCK
 from ferrylm.schedules.gpu.layout import GROUP, KEY_VECTOR, padded
 
+MERGED = 8  # splits whose results are on their way at once
+
 
 @dataclass(frozen=True)
 class DecodeTile:
     """Subgroups of a workgroup, and the most query heads it has and splits a sequence has.
 
     `key_unroll` vectors of a key and `value_unroll` vectors of values are on their way at once.
+    A sequence of up to `near` blocks has a workgroup for each query head, and is not split.
     """
 
     subgroups: int
@@ -31,6 +34,7 @@ class DecodeTile:
     splits: int = 32
     key_unroll: int = 16
     value_unroll: int = 8
+    near: int = 0
 
 
 @dataclass(frozen=True)
@@ -179,9 +183,44 @@ class DecodePlan:
         span = self.span(position)
         return T.truncdiv(self.blocks(position) + span - 1, span)
 
+    @property
+    def near(self) -> DecodePlan | None:
+        """Return the plan of a sequence that is not split, if there is one.
+
+        A head's workgroup must make whole groups of columns.
+        """
+        if self.tile.near == 0 or self.head_dim % GROUP:
+            return None
+        return replace(self, tile=replace(self.tile, heads=1, splits=1, near=0))
+
+    def is_near(self, position: Any) -> Any:
+        """Return whether a sequence whose last token is at `position` is not split."""
+        return self.blocks(position) <= self.tile.near
+
+    @property
+    def factor_rows(self) -> int:
+        """Return for how many splits, or none, a workgroup that merges has factors."""
+        return padded(self.splits, MERGED)
+
+    @property
+    def outputs(self) -> int:
+        """Return the sums of a lane."""
+        return self.heads * self.lane_vectors * KEY_VECTOR
+
+    @property
+    def pairs(self) -> int:
+        """Return how many pairs of elements a lane rotates: those of queries, key and value."""
+        return -(-(self.heads + 2) * (self.head_dim // 2) // self.threads)
+
+    @property
+    def angles(self) -> int:
+        """Return how many numbers a lane holds for that, those of a head's norm included."""
+        return (4 if self.shape.norms_heads else 2) * self.pairs
+
     def launched_splits(self, table_width: Any, page_size: Any) -> Any:
         """Return how many splits the widest sequence of a block table can have."""
         blocks = T.truncdiv(table_width * page_size + self.threads - 1, self.threads)
         window = self.shape.variant.window_tokens
         seen = self.splits if window is None else -(-(window + BLOCK - 1) // self.threads)
-        return T.min(blocks, min(self.splits, seen))
+        launched = T.min(blocks, min(self.splits, seen))
+        return launched if self.near is None else T.max(launched, self.heads)

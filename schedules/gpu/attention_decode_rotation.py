@@ -11,22 +11,16 @@ from __future__ import annotations
 
 from tvm.script import tirx as T
 
-from ferrylm.schedules.gpu.attention_decode_plan import DecodePlan
 from ferrylm.schedules.gpu.head_norm import head_factor
 from ferrylm.schedules.gpu.layout import KEY_VECTOR
 from ferrylm.schedules.gpu.rope import append, rotate
-
-
-def pairs_of_lane(plan: DecodePlan) -> int:
-    """Return how many pairs of elements a lane rotates: those of queries, key and value."""
-    return -(-(plan.heads + 2) * (plan.head_dim // 2) // plan.threads)
 
 
 @T.inline
 def load_angles(angles, cos, sin, gains, thread, position, plan):  # noqa: D103
     # Cosine and sine of each pair; behind them all, if heads are normalized, the gains of each.
     half = T.meta_var(plan.head_dim // 2)
-    count = T.meta_var(pairs_of_lane(plan))
+    count = T.meta_var(plan.pairs)
     for i in T.unroll(count):
         d = T.meta_var((i * plan.threads + thread) % half)
         angles[2 * i] = cos[T.max(position, 0), d]
@@ -66,7 +60,7 @@ def turn_heads(  # noqa: D103
     where[0] = T.max(position, 0)
     where[1] = tables[m, T.truncdiv(where[0], page_size)]
     # Rows 0 .. heads - 1 are queries, then come the key and the value.
-    count = T.meta_var(pairs_of_lane(plan))
+    count = T.meta_var(plan.pairs)
     for i in T.unroll(count):
         d = T.meta_var((i * plan.threads + thread) % half)
         row = T.meta_var((i * plan.threads + thread) // half)

@@ -23,6 +23,7 @@ CASES = (
     AttentionCase(7, 1, 128, LONGEST, 64),
 )
 FEW_SPLITS = DecodeTile(2, heads=4, splits=3, key_unroll=4, value_unroll=2)
+NEAR = replace(FEW_SPLITS, near=2)
 
 
 def staggered(length: int) -> list[int]:
@@ -60,7 +61,30 @@ def test_the_result_is_quantized_by_the_workgroup_that_merges_or_by_a_kernel_of_
         assert (found[:, kernel.width :] == 0).all()
 
 
-@pytest.mark.parametrize("tile", [FEW_SPLITS, DecodeTile(4, heads=2), DecodeTile(1, heads=9)])
+@pytest.mark.parametrize("machine", MACHINES, ids=str)
+@pytest.mark.parametrize("case", [CASES[1], CASES[4]], ids=str)
+def test_a_short_sequence_has_a_workgroup_for_each_head(
+    case: AttentionCase, machine: Machine
+) -> None:
+    floats = Decode(case, batch=3, machine=machine, tile=NEAR)
+    quantized = Decode(case, batch=3, machine=machine, tile=NEAR, parts=2)
+    end = 2 * floats.plan.threads
+    for length in (1, end - 1, end, end + 1, LONGEST):
+        positions = staggered(length)
+        expected = floats.expected(positions)
+        (out,) = floats.run(positions)
+        assert nmse(out[:, : floats.width], expected) <= FP32.operator_nmse, length
+        assert (out[:, floats.width :] == 0).all()
+        found = gpu_data.scaled(*quantized.run(positions))
+        assert np.abs(found[:, : floats.width] - expected).max() <= 3e-5 * np.abs(expected).max()
+
+
+def test_a_head_that_fills_no_group_of_columns_shares_its_workgroup_in_short_sequences() -> None:
+    assert DecodePlan(CASES[0].shape, NEAR, 8).near is None
+    assert DecodePlan(CASES[1].shape, NEAR, 8).near is not None
+
+
+@pytest.mark.parametrize("tile", [FEW_SPLITS, NEAR, DecodeTile(4, heads=2), DecodeTile(1, heads=9)])
 def test_other_tiles_give_the_same_attention(tile: DecodeTile) -> None:
     kernel = Decode(AttentionCase(9, 1, 32, 420), batch=3, tile=tile)
     ends = [n * kernel.plan.threads for n in (1, 2, 3, 4, 6, 7, 9)]
@@ -88,11 +112,14 @@ def test_a_row_of_padding_in_a_batch_changes_no_other_row() -> None:
     assert (out[[1, 3]] == 0).all()
 
 
-def test_neither_pages_nor_the_batch_change_a_bit() -> None:
-    case = AttentionCase(4, 2, 16, 200, 32)
-    one = Decode(case, batch=1)
-    others = [Decode(replace(case, page_size=page_size), batch=1) for page_size in (96, 256)]
-    pair = Decode(case, batch=2)
+@pytest.mark.parametrize("tile", [None, NEAR], ids=["tile of the device", "near"])
+def test_neither_pages_nor_the_batch_change_a_bit(tile: DecodeTile | None) -> None:
+    case = AttentionCase(4, 2, 32 if tile else 16, 200, 32)
+    one = Decode(case, batch=1, tile=tile)
+    others = [
+        Decode(replace(case, page_size=page_size), batch=1, tile=tile) for page_size in (96, 256)
+    ]
+    pair = Decode(case, batch=2, tile=tile)
     for position in (0, 31, 32, 127, 199):
         (wanted,) = one.run([position])
         for other in others:
