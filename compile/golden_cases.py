@@ -13,6 +13,7 @@ from ferrylm.compile.golden_recording import Operation
 from ferrylm.compile.golden_reference import (
     attend,
     decode,
+    gelu,
     norm_factors,
     norm_heads,
     product,
@@ -77,7 +78,7 @@ def kernel_case(
             expected["f32"] = _embed(name, matrix)
         else:
             for arithmetic in sorted(arithmetics):
-                expected[arithmetic] = _matmul(name, operation, matrix, arithmetic)
+                expected[arithmetic] = _matmul(name, operation, matrix, arithmetic, config)
     elif kind == "draw":
         tokens = golden_array(drawn_tokens(name, width))
         return KernelCase(name, kind, None, "", width, DRAW_ROWS, {"f32": Expected(EXACT, tokens)})
@@ -123,7 +124,9 @@ def _embed(name: str, matrix: GoldenMatrix) -> Expected:
     return Expected(DECODED_TOLERANCE, golden_array(table[rows]))
 
 
-def _matmul(name: str, operation: Operation, matrix: GoldenMatrix, arithmetic: str) -> Expected:
+def _matmul(
+    name: str, operation: Operation, matrix: GoldenMatrix, arithmetic: str, config: ModelConfig
+) -> Expected:
     """Return [ROWS, PROTOTYPES]: the outputs of the different rows of the matrix."""
     weights = decode(inputs.prototypes(name, matrix), matrix.columns)
     x = inputs.activations(name + " x", ROWS, matrix.columns).astype(np.float64)
@@ -132,8 +135,16 @@ def _matmul(name: str, operation: Operation, matrix: GoldenMatrix, arithmetic: s
         factors = norm_factors(x, operation.eps)
         x = x * inputs.gains(name + " gain", matrix.columns)
     y = product(x, factors, weights, arithmetic)
-    if operation.epilogue == "swiglu":
-        y = silu(y[:, : inputs.PROTOTYPES]) * y[:, inputs.PROTOTYPES :]
+    if matrix.pairs:
+        gate = gelu if operation.epilogue == "geglu" else silu
+        y = gate(y[:, : inputs.PROTOTYPES]) * y[:, inputs.PROTOTYPES :]
+    elif operation.epilogue == "capped" and config.logit_cap is not None:
+        y = config.logit_cap * np.tanh(y / config.logit_cap)
+    elif operation.epilogue == "post_norm":
+        whole = y[:, inputs.prototype_rows(name, matrix)]
+        y = y * norm_factors(whole, operation.eps)
+        y = y * inputs.gains(name + " post gain", inputs.PROTOTYPES)
+        y = y + inputs.plain(name + " residual", y.shape)
     elif operation.epilogue == "residual":
         y = y + inputs.plain(name + " residual", y.shape)
     elif operation.epilogue == "bias":

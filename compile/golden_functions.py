@@ -23,6 +23,7 @@ from ferrylm.runtime.golden_format import PackedTensor
 from ferrylm.runtime.kv_layout import key_shape, value_shape
 from ferrylm.runtime.manifest import ModelConfig
 from ferrylm.schedules.attention_layer import LayerAttention
+from ferrylm.schedules.post_norm import PostNorm
 
 Tensor = Any
 
@@ -113,14 +114,18 @@ def _emit(
         if operation.kind == "embed":
             return target.embed(rows, tokens, matrix)
         if operation.kind == "norm_linear":
-            x, gain, *bias = arguments
+            x, gain, *added = arguments
+            bias, cap = added[0] if added else None, config.logit_cap or 0.0
             found = target.norm_linear(
-                rows, x, gain, matrix, operation.eps, operation.epilogue, *bias
+                rows, x, gain, matrix, operation.eps, operation.epilogue, bias, cap
             )
-            outputs = matrix.fmt.rows // (2 if operation.epilogue == "swiglu" else 1)
+            pairs = operation.matrix is not None and operation.matrix.pairs
+            outputs = matrix.fmt.rows // (2 if pairs else 1)
             return target.expose(rows, found, outputs)
         if operation.kind == "linear":
-            return target.checked_linear(rows, arguments[0], matrix, arguments[1])
+            x, residual, *gain = arguments
+            post = PostNorm(gain[0], operation.eps) if gain else None
+            return target.checked_linear(rows, x, matrix, residual, post)
         if operation.kind == "select_row":
             return target.select_row(rows, *arguments, operation.width)
         if operation.kind == "draw":
@@ -187,7 +192,11 @@ def _arguments(
             return [x, gain, inputs.add("bias", (operation.matrix.rows,), "float32")]
         return [x, gain]
     if operation.kind == "linear":
-        return [x, inputs.add("residual", (count, widths[1]), "float32")]
+        residual = inputs.add("residual", (count, widths[1]), "float32")
+        if operation.epilogue != "post_norm":
+            return [x, residual]
+        assert operation.matrix is not None, "a linear is recorded with its matrix"
+        return [x, residual, inputs.add("post_gain", (operation.matrix.rows,), "float32")]
     if operation.kind == "select_row":
         return [x, inputs.add("row", (1,), "int32")]
     if operation.kind == "draw":

@@ -9,6 +9,7 @@ from ferrylm.runtime.golden_draws import DRAW_ROWS
 from ferrylm.runtime.golden_format import GoldenMatrix
 from ferrylm.runtime.manifest import PLAIN_ATTENTION, AttentionVariant
 from ferrylm.schedules.attention_layer import PLAIN_LAYER, LayerAttention
+from ferrylm.schedules.post_norm import PostNorm
 
 Tensor = Any
 
@@ -66,19 +67,27 @@ class RecordingKernels:
         eps: float,
         epilogue: str,
         bias: Any = None,
+        cap: float = 0.0,
     ) -> Tensor:
         """Apply norm, matrix and epilogue."""
         operation = Operation("norm_linear", rows.count, self._golden_matrix(weight), epilogue, eps)
         self._note(operation, x)
-        return self.recorded.norm_linear(rows, x, gain, weight, eps, epilogue, bias)
+        return self.recorded.norm_linear(rows, x, gain, weight, eps, epilogue, bias, cap)
 
     def linear(
-        self, rows: Any, x: Tensor, weight: Any, residual: Tensor, next_gain: Any = None
+        self,
+        rows: Any,
+        x: Tensor,
+        weight: Any,
+        residual: Tensor,
+        next_gain: Any = None,
+        post: PostNorm | None = None,
     ) -> Tensor:
-        """Apply the matrix and add the residual."""
-        operation = Operation("linear", rows.count, self._golden_matrix(weight), "residual")
+        """Apply the matrix, perhaps a norm, and add the residual."""
+        epilogue, eps = ("residual", 0.0) if post is None else ("post_norm", post.eps)
+        operation = Operation("linear", rows.count, self._golden_matrix(weight), epilogue, eps)
         self._note(operation, x, residual)
-        return self.recorded.linear(rows, x, weight, residual, next_gain)
+        return self.recorded.linear(rows, x, weight, residual, next_gain, post)
 
     def rope_attention(
         self,

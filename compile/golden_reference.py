@@ -98,6 +98,12 @@ def silu(x: Float64) -> Float64:
     return x * np.where(x >= 0, 1.0, decay) / (1.0 + decay)
 
 
+def gelu(x: Float64) -> Float64:
+    """Return x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))."""
+    found: Float64 = 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    return found
+
+
 def rope_frequencies(rope: RopeConfig, head_dim: int, context: int) -> tuple[Float64, float]:
     """Return the angle per position of each pair, and the factor on cosine and sine.
 

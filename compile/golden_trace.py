@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ferrylm.compile.golden_reference import (
     alibi_slopes,
     decode,
+    gelu,
     norm_factors,
     rope_frequencies,
     silu,
@@ -108,7 +109,8 @@ class _Llama:
         self.length += len(tokens)
         head = embedding if self.config.tied_embedding else self.weights("head")
         found: Floats = self._norm(x[first:], "final_norm") @ head.T
-        return found
+        cap = self.config.logit_cap
+        return found if cap is None else self.dtype(cap) * np.tanh(found / self.dtype(cap))
 
     def _norm(self, x: Floats, name: str) -> Floats:
         factors: Floats = norm_factors(x, self.config.norm_eps).astype(self.dtype)
@@ -126,10 +128,17 @@ class _Llama:
         key = np.concatenate([self._keys[layer], turned[:, config.num_heads :]])
         value = np.concatenate([self._values[layer], heads[:, kv:]])
         attended = self._attend(turned[:, : config.num_heads], key, value, layer)
-        x = x + attended @ self.weights(name + "attention_out").T
+        x = x + self._normed(attended, name + "attention_out", name + "attention_post_norm")
         gate_up = self._norm(x, name + "feed_forward_norm") @ self.weights(name + "gate_up").T
         gate, up = np.split(gate_up, 2, axis=1)
-        return x + (silu(gate) * up) @ self.weights(name + "down").T, key, value
+        active = (gelu if config.activation == "geglu" else silu)(gate) * up
+        x = x + self._normed(active, name + "down", name + "feed_forward_post_norm")
+        return x, key, value
+
+    def _normed(self, x: Floats, matrix: str, norm: str) -> Floats:
+        """Return a product of what is added to the residual, after its norm if it has one."""
+        found: Floats = x @ self.weights(matrix).T
+        return self._norm(found, norm) if self.config.post_norms else found
 
     def _norm_heads(self, x: Floats, name: str) -> Floats:
         config = self.config

@@ -56,7 +56,7 @@ def canonical(
     """Choose scheme and layout of each tensor; raises SourceError for what the source lacks."""
     schemes, storage = {}, {}
     for weight in sources:
-        parts = [] if source.kind == "config" else [_tensor(source, part) for part in weight.parts]
+        parts = [] if source.kind == "config" else _parts(source, weight)
         _check_shape(weight, parts)
         if weight.columns is None:
             continue
@@ -74,13 +74,39 @@ def encoded(
     total = len(weights.sources)
     for done, weight in enumerate(weights.sources):
         progress(Progress("weights", done, total, "tensors"))
-        parts = [_tensor(source, part) for part in weight.parts]
+        parts = _parts(source, weight)
         if weight.columns is None:
             yield weight.name, np.concatenate([encode_vector(part) for part in parts])
             continue
         for suffix, array in encode(parts, weights.schemes[weight.name]).items():
             yield f"{weight.name}.{suffix}", array
     progress(Progress("weights", total, total, "tensors"))
+
+
+@dataclass(frozen=True)
+class _AdjustedRows:
+    """Rows of a tensor as float32, (x + offset) * scale."""
+
+    tensor: SourceTensor
+    offset: float
+    scale: float
+
+    def read(self, start: int, stop: int) -> npt.NDArray[np.uint8]:
+        values = self.tensor.dequantize(start, stop)
+        adjusted = (values + np.float32(self.offset)) * np.float32(self.scale)
+        rows = adjusted.astype("<f4").reshape(stop - start, -1)
+        return np.ascontiguousarray(rows).view(np.uint8)
+
+
+def _parts(source: Source, weight: WeightSource) -> list[SourceTensor]:
+    """Return the tensors that a canonical one is made of, as it has them."""
+    parts = [_tensor(source, part) for part in weight.parts]
+    if (weight.offset, weight.scale) == (0.0, 1.0):
+        return parts
+    return [
+        SourceTensor(part.name, part.shape, "F32", _AdjustedRows(part, weight.offset, weight.scale))
+        for part in parts
+    ]
 
 
 def _tensor(source: Source, name: str) -> SourceTensor:

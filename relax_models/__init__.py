@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from ferrylm.relax_models import gemma, llama, qwen2, qwen3
+from ferrylm.relax_models.family import GEGLU, Family
 
-from ferrylm.relax_models import llama, qwen2, qwen3
-from ferrylm.runtime.manifest import ModelConfig
-
-Adapt = Callable[[ModelConfig, Mapping[str, Any]], ModelConfig]
-
-# Hugging Face's model_type -> what adds the family's own to the shape that all models have.
-FAMILIES: dict[str, Adapt] = {
-    "llama": llama.adapt,
-    "mistral": llama.adapt,
-    "qwen2": qwen2.adapt,
-    "qwen3": qwen3.adapt,
+# By Hugging Face's model_type.
+FAMILIES: dict[str, Family] = {
+    "llama": Family(llama.adapt),
+    "mistral": Family(llama.adapt),
+    "qwen2": Family(qwen2.adapt),
+    "qwen3": Family(qwen3.adapt),
+    "gemma": Family(gemma.adapt_first, GEGLU, gain_offset=1.0, scaled_embedding=True),
+    "gemma2": Family(gemma.adapt_second, GEGLU, gain_offset=1.0, scaled_embedding=True),
 }

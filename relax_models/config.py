@@ -8,11 +8,13 @@ from typing import Any
 from ferrylm.errors import UnsupportedModelError
 from ferrylm.relax_models import FAMILIES
 from ferrylm.relax_models.attention_variants import attention_variants
+from ferrylm.relax_models.family import GEGLU, SWIGLU
 from ferrylm.relax_models.refusals import refuse_biases
 from ferrylm.runtime.manifest import ModelConfig, RopeConfig
 
 ROPE_KINDS = ("default", "linear", "llama3", "yarn")
-_ACTIVATIONS = ("silu", "swish")
+# Gemma's first configurations say gelu and mean its approximation, as transformers does.
+_ACTIVATIONS = {SWIGLU: ("silu", "swish"), GEGLU: ("gelu_pytorch_tanh", "gelu")}
 
 
 def model_config(config: Mapping[str, Any], context_length: int | None = None) -> ModelConfig:
@@ -22,7 +24,9 @@ def model_config(config: Mapping[str, Any], context_length: int | None = None) -
     """
     longest = int(config["max_position_embeddings"])
     context = longest if context_length is None else min(context_length, longest)
-    _check_features(config)
+    family = FAMILIES[str(config["model_type"])]
+    refuse_biases(config, "mlp_bias")
+    _check_activation(config, family.activation)
     base = ModelConfig(
         family=str(config["model_type"]),
         hidden_size=int(config["hidden_size"]),
@@ -38,15 +42,17 @@ def model_config(config: Mapping[str, Any], context_length: int | None = None) -
         rope=_rope(config),
         attention=attention_variants(config, context),
     )
-    return FAMILIES[base.family](base, config)
+    return family.adapt(base, config)
 
 
-def _check_features(config: Mapping[str, Any]) -> None:
-    refuse_biases(config, "mlp_bias")
-    activation = config.get("hidden_act", "silu")
-    if activation not in _ACTIVATIONS:
+def _check_activation(config: Mapping[str, Any], kind: str) -> None:
+    wanted = _ACTIVATIONS[kind]
+    given = config.get("hidden_activation") or config.get("hidden_act") or wanted[0]
+    if given not in wanted:
         raise UnsupportedModelError(
-            f"the activation {activation!r}", wanted="silu", fix="choose a model with SwiGLU"
+            f"the activation {ascii(given)[:80]}",
+            wanted=" or ".join(wanted),
+            fix="choose a model with one of these",
         )
 
 

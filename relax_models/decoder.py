@@ -7,15 +7,19 @@ and tokens are device tensors, and pages are updated in place.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tvm.relax.frontend import nn
 
+from ferrylm.relax_models import FAMILIES
 from ferrylm.relax_models.step import DrawState, Step
 from ferrylm.relax_models.weights import WeightSource, linear, vector
 from ferrylm.runtime.manifest import ModelConfig
 from ferrylm.schedules.attention_layer import LayerAttention
+from ferrylm.schedules.post_norm import PostNorm
 
 Tensor = Any
 Kernels = Any
@@ -24,37 +28,62 @@ Storage = Mapping[str, Any]  # canonical matrix name -> how it is stored
 
 def canonical_weights(config: ModelConfig) -> list[WeightSource]:
     """Return the canonical tensors of the model and the Hugging Face tensors they are made of."""
-    hidden, inner, query = config.hidden_size, config.intermediate_size, config.query_width
-    found = [linear("embedding", ["model.embed_tokens.weight"], config.vocab_size, hidden)]
-    for i in range(config.num_layers):
-        theirs, ours = f"model.layers.{i}", f"layers.{i}"
-        attention = f"{theirs}.self_attn"
-        qkv = [f"{attention}.{part}_proj.weight" for part in "qkv"]
-        gate_up = [f"{theirs}.mlp.{part}_proj.weight" for part in ("gate", "up")]
-        found += [
-            vector(f"{ours}.attention_norm", [f"{theirs}.input_layernorm.weight"], hidden),
-            linear(f"{ours}.qkv", qkv, config.qkv_width, hidden),
-        ]
-        if config.qkv_bias:
-            biases = [f"{attention}.{part}_proj.bias" for part in "qkv"]
-            found.append(vector(f"{ours}.qkv_bias", biases, config.qkv_width))
-        if config.head_norm:
-            norms = [f"{attention}.{part}_norm.weight" for part in "qk"]
-            found.append(vector(f"{ours}.head_norm", norms, 2 * config.head_dim))
-        if config.layer_attention(i).sinks:
-            sinks = [f"{attention}.sinks"]
-            found.append(vector(f"{ours}.attention_sinks", sinks, config.num_heads))
-        found += [
-            linear(f"{ours}.attention_out", [f"{attention}.o_proj.weight"], hidden, query),
-            vector(
-                f"{ours}.feed_forward_norm", [f"{theirs}.post_attention_layernorm.weight"], hidden
-            ),
-            linear(f"{ours}.gate_up", gate_up, 2 * inner, hidden),
-            linear(f"{ours}.down", [f"{theirs}.mlp.down_proj.weight"], hidden, inner),
-        ]
-    found.append(vector("final_norm", ["model.norm.weight"], hidden))
+    hidden, family = config.hidden_size, FAMILIES[config.family]
+    embedding = linear("embedding", ["model.embed_tokens.weight"], config.vocab_size, hidden)
+    final = vector("final_norm", ["model.norm.weight"], hidden, family.gain_offset)
+    if family.scaled_embedding:
+        embedding = replace(embedding, scale=math.sqrt(hidden))
+    if family.scaled_embedding and config.tied_embedding:
+        # What multiplies the head as well is taken out of the gain before it.
+        final = replace(final, scale=1 / math.sqrt(hidden))
+    found = [embedding]
+    for index in range(config.num_layers):
+        found += _attention_weights(config, index, family.gain_offset)
+        found += _feed_forward_weights(config, index, family.gain_offset)
+    found.append(final)
     if not config.tied_embedding:
         found.append(linear("head", ["lm_head.weight"], config.vocab_size, hidden))
+    return found
+
+
+def _attention_weights(config: ModelConfig, index: int, offset: float) -> list[WeightSource]:
+    theirs, ours = f"model.layers.{index}", f"layers.{index}"
+    attention, hidden = f"{theirs}.self_attn", config.hidden_size
+    qkv = [f"{attention}.{part}_proj.weight" for part in "qkv"]
+    found = [
+        vector(f"{ours}.attention_norm", [f"{theirs}.input_layernorm.weight"], hidden, offset),
+        linear(f"{ours}.qkv", qkv, config.qkv_width, hidden),
+    ]
+    if config.qkv_bias:
+        biases = [f"{attention}.{part}_proj.bias" for part in "qkv"]
+        found.append(vector(f"{ours}.qkv_bias", biases, config.qkv_width))
+    if config.head_norm:
+        norms = [f"{attention}.{part}_norm.weight" for part in "qk"]
+        found.append(vector(f"{ours}.head_norm", norms, 2 * config.head_dim, offset))
+    if config.layer_attention(index).sinks:
+        sinks = [f"{attention}.sinks"]
+        found.append(vector(f"{ours}.attention_sinks", sinks, config.num_heads))
+    out = [f"{attention}.o_proj.weight"]
+    found.append(linear(f"{ours}.attention_out", out, hidden, config.query_width))
+    if config.post_norms:
+        post = [f"{theirs}.post_attention_layernorm.weight"]
+        found.append(vector(f"{ours}.attention_post_norm", post, hidden, offset))
+    return found
+
+
+def _feed_forward_weights(config: ModelConfig, index: int, offset: float) -> list[WeightSource]:
+    theirs, ours = f"model.layers.{index}", f"layers.{index}"
+    hidden, inner = config.hidden_size, config.intermediate_size
+    before = "pre_feedforward_layernorm" if config.post_norms else "post_attention_layernorm"
+    gate_up = [f"{theirs}.mlp.{part}_proj.weight" for part in ("gate", "up")]
+    found = [
+        vector(f"{ours}.feed_forward_norm", [f"{theirs}.{before}.weight"], hidden, offset),
+        linear(f"{ours}.gate_up", gate_up, 2 * inner, hidden),
+        linear(f"{ours}.down", [f"{theirs}.mlp.down_proj.weight"], hidden, inner),
+    ]
+    if config.post_norms:
+        post = [f"{theirs}.post_feedforward_layernorm.weight"]
+        found.append(vector(f"{ours}.feed_forward_post_norm", post, hidden, offset))
     return found
 
 
@@ -79,6 +108,10 @@ class Layer(nn.Module):  # type: ignore[misc]
         self.feed_forward_norm = nn.Parameter((config.hidden_size,), "float32")
         self.gate_up = kernels.matrix(storage[f"{name}.gate_up"], pairs=True)
         self.down = kernels.matrix(storage[f"{name}.down"])
+        self.attention_post_norm = self.feed_forward_post_norm = None
+        if config.post_norms:
+            self.attention_post_norm = nn.Parameter((config.hidden_size,), "float32")
+            self.feed_forward_post_norm = nn.Parameter((config.hidden_size,), "float32")
 
     def forward(
         self, x: Tensor, step: Step, keys: Tensor, values: Tensor, next_gain: Tensor
@@ -94,9 +127,15 @@ class Layer(nn.Module):  # type: ignore[misc]
         )
         layer = LayerAttention(self.variant, self.head_norm, self.attention_sinks)
         h = kernels.rope_attention(rows, qkv, step, keys, values, layer)
-        x = kernels.linear(rows, h, self.attention_out, x, self.feed_forward_norm)
-        h = kernels.norm_linear(rows, x, self.feed_forward_norm, self.gate_up, eps, "swiglu")
-        return kernels.linear(rows, h, self.down, x, next_gain)
+        post = self._post(self.attention_post_norm)
+        x = kernels.linear(rows, h, self.attention_out, x, self.feed_forward_norm, post)
+        activation = self.config.activation
+        h = kernels.norm_linear(rows, x, self.feed_forward_norm, self.gate_up, eps, activation)
+        post = self._post(self.feed_forward_post_norm)
+        return kernels.linear(rows, h, self.down, x, next_gain, post)
+
+    def _post(self, gain: Tensor | None) -> PostNorm | None:
+        return None if gain is None else PostNorm(gain, self.config.norm_eps)
 
 
 class Decoder(nn.Module):  # type: ignore[misc]
@@ -122,9 +161,10 @@ class Decoder(nn.Module):  # type: ignore[misc]
 
     def _logits(self, rows: Any, x: Tensor) -> Tensor:
         head = self.embedding if self.config.tied_embedding else self.head
-        return self.kernels.norm_linear(
-            rows, x, self.final_norm, head, self.config.norm_eps, "plain"
-        )
+        cap, eps = self.config.logit_cap, self.config.norm_eps
+        if cap is None:
+            return self.kernels.norm_linear(rows, x, self.final_norm, head, eps, "plain")
+        return self.kernels.norm_linear(rows, x, self.final_norm, head, eps, "capped", None, cap)
 
     def decode(self, step: Step) -> Tensor:
         """Return logits float32 (B, padded(V)) after one token of each of B sequences."""

@@ -24,7 +24,32 @@ _CLASSES = {
     "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM),
     "mistral": (transformers.MistralConfig, transformers.MistralForCausalLM),
     "qwen3": (transformers.Qwen3Config, transformers.Qwen3ForCausalLM),
+    "gemma": (transformers.GemmaConfig, transformers.GemmaForCausalLM),
+    "gemma2": (transformers.Gemma2Config, transformers.Gemma2ForCausalLM),
 }
+
+
+def _stored(tiny: TinyLlama) -> dict[str, np.ndarray]:
+    """Return the weights as the maker stores them: of a Gemma, without what is folded in."""
+    config, found = tiny.config, huggingface_weights(tiny)
+    if not config.family.startswith("gemma"):
+        return found
+    root = np.float32(np.sqrt(config.hidden_size))
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        found[name] = found[name] / root
+    for index in range(config.num_layers if config.post_norms else 0):
+        ours, theirs = f"layers.{index}.", f"model.layers.{index}."
+        for name, part in {
+            "post_attention_layernorm": "attention_post_norm",
+            "pre_feedforward_layernorm": "feed_forward_norm",
+            "post_feedforward_layernorm": "feed_forward_post_norm",
+        }.items():
+            found[f"{theirs}{name}.weight"] = tiny.weights[ours + part]
+    for name in found:
+        if name.endswith("norm.weight"):
+            gain = found[name] * root if name == "model.norm.weight" else found[name]
+            found[name] = gain - np.float32(1)
+    return found
 
 
 def family_logits(tiny: TinyLlama) -> np.ndarray:
@@ -47,8 +72,16 @@ def family_logits(tiny: TinyLlama) -> np.ndarray:
     }
     if config.family == "mistral":
         settings["sliding_window"] = config.layer_attention(0).window_tokens
+    if config.family == "gemma2":
+        variant = config.layer_attention(0)
+        settings |= {
+            "sliding_window": variant.window_tokens,
+            "attn_logit_softcapping": variant.soft_cap,
+            "query_pre_attn_scalar": round((variant.score_scale or 1.0) ** -2),
+            "final_logit_softcapping": config.logit_cap,
+        }
     model = make_model(make_config(**settings))
-    state = {name: torch.from_numpy(weight) for name, weight in huggingface_weights(tiny).items()}
+    state = {name: torch.from_numpy(weight) for name, weight in _stored(tiny).items()}
     model.load_state_dict(state, strict=True)
     tokens = torch.tensor([tiny.token_ids.tolist()])
     with torch.inference_mode():

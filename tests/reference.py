@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ferrylm.runtime.manifest import ModelConfig, RopeConfig
 from tests import variant_reference
+from tests.reference_rows import gated, gelu, rms_norm, silu, softmax, swiglu  # noqa: F401
 
 Float64 = NDArray[np.float64]
 GROUP_SIZE = 32
@@ -23,44 +24,6 @@ GROUP_SIZE = 32
 def float64(values: ArrayLike) -> Float64:
     """Return the values as float64, without a copy when they are already."""
     return np.asarray(values, dtype=np.float64)
-
-
-def rms_norm(x: ArrayLike, weight: ArrayLike, epsilon: float) -> Float64:
-    """Root mean square norm over the last axis (Zhang and Sennrich, 2019)."""
-    wide = float64(x)
-    mean_square = np.mean(wide * wide, axis=-1, keepdims=True)
-    return wide / np.sqrt(mean_square + epsilon) * float64(weight)
-
-
-def silu(x: ArrayLike) -> Float64:
-    """x * sigmoid(x), without overflow for any finite x."""
-    wide = float64(x)
-    decay = np.exp(-np.abs(wide))
-    return wide * np.where(wide >= 0, 1.0, decay) / (1.0 + decay)
-
-
-def swiglu(gate: ArrayLike, up: ArrayLike) -> Float64:
-    """silu(gate) * up (Shazeer, 2020)."""
-    return silu(gate) * float64(up)
-
-
-def gelu(x: ArrayLike) -> Float64:
-    """The approximation by a hyperbolic tangent (Hendrycks and Gimpel, 2016)."""
-    wide = float64(x)
-    inner = math.sqrt(2 / math.pi) * (wide + 0.044715 * wide**3)
-    return 0.5 * wide * (1.0 + np.tanh(inner))
-
-
-def gated(gate: ArrayLike, up: ArrayLike, activation: str) -> Float64:
-    """swiglu, or geglu: gelu(gate) * up (Shazeer, 2020)."""
-    return gelu(gate) * float64(up) if activation == "geglu" else swiglu(gate, up)
-
-
-def softmax(scores: ArrayLike) -> Float64:
-    """Softmax over the last axis; a score of minus infinity has probability 0."""
-    wide = float64(scores)
-    powers = np.exp(wide - np.max(wide, axis=-1, keepdims=True))
-    return powers / np.sum(powers, axis=-1, keepdims=True)
 
 
 def rope_frequencies(rope: RopeConfig, head_dim: int, context_length: int) -> tuple[Float64, float]:
@@ -244,6 +207,8 @@ def round_to_half(x: ArrayLike) -> Float64:
 def _known_names(config: ModelConfig) -> set[str]:
     inner = ["attention_norm", "qkv", "attention_out", "feed_forward_norm", "gate_up", "down"]
     inner += [name for name in ("qkv_bias", "head_norm") if getattr(config, name)]
+    if config.post_norms:
+        inner += ["attention_post_norm", "feed_forward_post_norm"]
     names = {f"layers.{index}.{name}" for index in range(config.num_layers) for name in inner}
     names |= {
         f"layers.{index}.attention_sinks"
@@ -278,6 +243,9 @@ def llama_logits(
     def norm(x: Float64, name: str) -> Float64:
         return rms_norm(x, weights[name], config.norm_eps)
 
+    def post_norm(x: Float64, name: str) -> Float64:
+        return norm(x, name) if config.post_norms else x
+
     unknown = set(weights) - _known_names(config)
     if unknown:
         raise ValueError(f"weights that this reference does not use: {sorted(unknown)}")
@@ -311,9 +279,12 @@ def llama_logits(
             variant,
             weights.get(layer + "attention_sinks"),
         )
-        hidden = hidden + linear(attended.reshape(len(ids), -1), layer + "attention_out")
+        added = linear(attended.reshape(len(ids), -1), layer + "attention_out")
+        hidden = hidden + post_norm(added, layer + "attention_post_norm")
         gate_up = linear(norm(hidden, layer + "feed_forward_norm"), layer + "gate_up")
         gate, up = np.split(gate_up, 2, axis=1)
-        hidden = hidden + linear(swiglu(gate, up), layer + "down")
+        added = linear(gated(gate, up, config.activation), layer + "down")
+        hidden = hidden + post_norm(added, layer + "feed_forward_post_norm")
     head = "embedding" if config.tied_embedding else "head"
-    return linear(norm(hidden, "final_norm"), head)
+    logits, cap = linear(norm(hidden, "final_norm"), head), config.logit_cap
+    return logits if cap is None else cap * np.tanh(logits / cap)

@@ -54,6 +54,42 @@ FAMILIES = {
         rope=RopeConfig("default", 10000.0),
         attention=(AttentionVariant(window_tokens=16),) * 2,
     ),
+    "gemma": ModelConfig(
+        family="gemma",
+        hidden_size=72,
+        intermediate_size=100,
+        num_layers=2,
+        num_heads=4,
+        num_kv_heads=1,
+        head_dim=22,
+        vocab_size=83,
+        context_length=256,
+        norm_eps=1e-6,
+        tied_embedding=True,
+        rope=RopeConfig("default", 10000.0),
+        activation="geglu",
+    ),
+    # The window and the caps are small, so that they matter here.
+    "gemma2": ModelConfig(
+        family="gemma2",
+        hidden_size=72,
+        intermediate_size=100,
+        num_layers=3,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=22,
+        vocab_size=83,
+        context_length=256,
+        norm_eps=1e-6,
+        tied_embedding=True,
+        rope=RopeConfig("default", 10000.0),
+        attention=tuple(
+            AttentionVariant(window, 4.0, score_scale=30**-0.5) for window in (24, None, 24)
+        ),
+        post_norms=True,
+        activation="geglu",
+        logit_cap=3.0,
+    ),
 }
 
 

@@ -85,6 +85,9 @@ def _shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
             shapes[f"layers.{index}.qkv_bias"] = (qkv,)
         if config.head_norm:
             shapes[f"layers.{index}.head_norm"] = (2 * config.head_dim,)
+        if config.post_norms:
+            shapes[f"layers.{index}.attention_post_norm"] = (hidden,)
+            shapes[f"layers.{index}.feed_forward_post_norm"] = (hidden,)
     shapes["final_norm"] = (hidden,)
     if not config.tied_embedding:
         shapes["head"] = (config.vocab_size, hidden)

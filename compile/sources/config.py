@@ -33,7 +33,8 @@ def normalize_config(raw: Mapping[str, object], what: str) -> dict[str, object]:
     config.update(_heads(fields))
     config["rms_norm_eps"] = fields.number("rms_norm_eps", 0.0, 1.0, default=1e-6)
     config.update(_rope(fields))
-    config["tie_word_embeddings"] = fields.flag("tie_word_embeddings", default=False)
+    tied = model_type.startswith("gemma")  # unless its configuration says otherwise
+    config["tie_word_embeddings"] = fields.flag("tie_word_embeddings", default=tied)
     # Qwen2 has biases on q, k and v that its configuration does not mention.
     config["attention_bias"] = fields.flag("attention_bias", default=model_type == "qwen2")
     config["sliding_window"] = _sliding_window(fields)

@@ -2,6 +2,7 @@
 """RMSNorm and quantization of activations, on CPUs.
 
 computes  norm      y[m, k] = x[m, k] / sqrt(mean(x[m]^2) + eps) * gain[k]
+          norm_add  the same plus residual[m, k]
           quantize  per group of 32: scale = max|v| / L, value = round(v / scale), half to even
                     int8   L = 127, the code is the value
                     int16  L = 127 * 254 + 126, value = 254 * first code + second code
@@ -125,6 +126,38 @@ def norm(rows: Rows, width: int, eps: float) -> Any:
             for k in T.serial(width % LANES):
                 y[m, width // LANES * LANES + k] = (
                     x[m, width // LANES * LANES + k] * total[0] * gain[width // LANES * LANES + k]
+                )
+
+    return func
+
+
+def norm_add(rows: Rows, width: int, eps: float) -> Any:
+    """Return the PrimFunc (x, gain, residual, y) of RMSNorm in float32, added to a residual."""
+    parallel = row_loop(rows)
+    extent = rows.symbol()
+
+    @T.prim_func(s_tir=True, private=True)
+    def func(px: T.handle, gain: T.Buffer((width,), "float32"), presidual: T.handle, py: T.handle):
+        T.func_attr({"tirx.noalias": True})
+        x = T.match_buffer(px, (extent, padded(width)), "float32")
+        residual = T.match_buffer(presidual, (extent, padded(width)), "float32")
+        y = T.match_buffer(py, (extent, padded(width)), "float32")
+        for m in parallel(extent):
+            total = T.alloc_buffer((1,), "float32", scope="local")
+            sum_of_squares(x, m, width, total)
+            total[0] = T.float32(1) / T.sqrt(total[0] * T.float32(1 / width) + T.float32(eps))
+            for k in T.serial(padded(width) - width):
+                y[m, width + k] = T.float32(0)
+            for k in T.serial(width // LANES):
+                for lane in T.vectorized(LANES):
+                    y[m, k * LANES + lane] = (
+                        residual[m, k * LANES + lane]
+                        + x[m, k * LANES + lane] * total[0] * gain[k * LANES + lane]
+                    )
+            for k in T.serial(width % LANES):
+                y[m, width // LANES * LANES + k] = (
+                    residual[m, width // LANES * LANES + k]
+                    + x[m, width // LANES * LANES + k] * total[0] * gain[width // LANES * LANES + k]
                 )
 
     return func

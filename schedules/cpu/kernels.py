@@ -24,6 +24,7 @@ from ferrylm.schedules.cpu.matmul_schedule import fitting, schedule_matmul
 from ferrylm.schedules.cpu.profile import CpuProfile
 from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.cpu.tiles import ATTENTION_REGISTER_ROWS, MATMUL_TILES, ROW_TILE
+from ferrylm.schedules.post_norm import PostNorm
 
 Tensor = Any
 
@@ -120,12 +121,16 @@ class CpuKernels:
         eps: float,
         epilogue: str,
         bias: Tensor | None = None,
+        cap: float = 0.0,
     ) -> Tensor:
-        """Apply RMSNorm, then the matrix, then the epilogue plain, bias, swiglu or geglu."""
+        """Apply RMSNorm, then the matrix, then the epilogue.
+
+        That is one of matmul.py; `cap` is that of the epilogue capped.
+        """
 
         def make() -> Any:
             fmt, width = weight.fmt, weight.fmt.columns
-            product = self._scheduled_matmul(rows, fmt, epilogue)
+            product = self._scheduled_matmul(rows, fmt, epilogue, cap)
             if fmt.integer:
                 first = activations.norm_quantize(rows, width, eps, fmt.parts)
                 return concatenate(first, product, _QUANTIZED, ("codes", "terms"))
@@ -142,18 +147,32 @@ class CpuKernels:
         weight: Matrix,
         residual: Tensor,
         next_gain: Tensor | None = None,
+        post: PostNorm | None = None,
     ) -> Tensor:
-        """Apply the matrix and add the residual; `next_gain` makes no difference here."""
+        """Apply the matrix, perhaps a norm, and add the residual.
+
+        `next_gain` makes no difference here.
+        """
         del next_gain
+        epilogue = "residual" if post is None else "plain"
 
         def make() -> Any:
-            product = self._scheduled_matmul(rows, weight.fmt, "residual")
+            product = self._scheduled_matmul(rows, weight.fmt, epilogue)
             if weight.fmt.arithmetic == "f32":
                 return product
             first = activations.quantize(rows, weight.fmt.columns, weight.fmt.parts)
             return concatenate(first, product, _QUANTIZED, ("codes", "terms"))
 
-        return self._matmul(rows, "residual", make, [x], weight, "residual", [residual])
+        added = [residual] if post is None else []
+        y = self._matmul(rows, epilogue, make, [x], weight, epilogue, added)
+        return y if post is None else self._norm_add(rows, y, post, residual, weight.fmt.rows)
+
+    def _norm_add(
+        self, rows: Rows, y: Tensor, post: PostNorm, residual: Tensor, width: int
+    ) -> Tensor:
+        make = lambda: activations.norm_add(rows, width, post.eps)  # noqa: E731
+        out = nn.Tensor.placeholder((y.shape[0], padded(width)), "float32")
+        return self._call(rows, f"norm_add_{width}", make, [y, post.gain, residual], out)
 
     def _matmul(
         self,
@@ -173,12 +192,14 @@ class CpuKernels:
         args = [*tiles, *activation, *weight.tensors(), *added]
         return self._call(rows, f"{name}_{fmt.tag}_{fmt.rows}x{fmt.columns}", make, args, out)
 
-    def _scheduled_matmul(self, rows: Rows, fmt: WeightFormat, epilogue: str) -> Any:
+    def _scheduled_matmul(
+        self, rows: Rows, fmt: WeightFormat, epilogue: str, cap: float = 0.0
+    ) -> Any:
         signed = self.profile.signed_weights or (fmt.storage == "q8" and self.profile.saturates)
         pairs = epilogue in GATES
         tile = MATMUL_TILES[self.profile.name][fmt.arithmetic, rows.tile]
         tile = fitting(tile, fmt, pairs=pairs)
-        func = matmul(rows, fmt, epilogue, signed_weights=signed)
+        func = matmul(rows, fmt, epilogue, signed_weights=signed, cap=cap)
         return schedule_matmul(func, fmt, tile, self.profile, pairs=pairs)
 
     def rope_attention(
@@ -223,9 +244,16 @@ class CpuKernels:
         make = lambda: embedding.select_row(rows, width)  # noqa: E731
         return self._call(rows, "select_row", make, [x, row], out)
 
-    def checked_linear(self, rows: Rows, x: Tensor, weight: Matrix, residual: Tensor) -> Tensor:
+    def checked_linear(
+        self,
+        rows: Rows,
+        x: Tensor,
+        weight: Matrix,
+        residual: Tensor,
+        post: PostNorm | None = None,
+    ) -> Tensor:
         """Run `linear` as a step does."""
-        return self.linear(rows, x, weight, residual)
+        return self.linear(rows, x, weight, residual, None, post)
 
     def expose(self, rows: Rows, activation: Tensor, width: int) -> Tensor:
         """Return an activation as float32 rows, which it is here."""

@@ -6,6 +6,7 @@ computes  y[m, n] = sum_k w[n, k] * x[m, k], then an epilogue:
           bias      y + b[n]
           swiglu    silu(gate) * up, where row blocks alternate gate, up, gate, up, ...
           geglu     gelu(gate) * up
+          capped    cap * tanh(y / cap)
 shapes    weights and activations as in layout.py; y float32 (M, padded(N, 16))
 int8      w = scale * (code - bias) or scale * code + minimum, x = x_scale * x_code; per group of
           32 columns an int32 dot product of bytes, then one multiply-add in f32
@@ -26,16 +27,21 @@ from tvm.script import tirx as T
 
 from ferrylm.schedules.cpu.layout import LANES, RADIX, WeightFormat, blocks, groups, padded
 from ferrylm.schedules.cpu.rows import Rows
-from ferrylm.schedules.math import gelu, silu
+from ferrylm.schedules.math import gelu, silu, tanh
 
 Tensor = Any
 
 GATES = {"swiglu": silu, "geglu": gelu}
-EPILOGUES = ("plain", "residual", "bias", *GATES)
+EPILOGUES = ("plain", "residual", "bias", "capped", *GATES)
 
 
 def matmul(
-    rows: Rows, fmt: WeightFormat, epilogue: str = "plain", *, signed_weights: bool = False
+    rows: Rows,
+    fmt: WeightFormat,
+    epilogue: str = "plain",
+    *,
+    signed_weights: bool = False,
+    cap: float = 0.0,
 ) -> Any:
     """Return the PrimFunc ([tiles], activations, weights, [added], y) with its named blocks."""
     if epilogue not in EPILOGUES:
@@ -45,7 +51,7 @@ def matmul(
         inputs, accumulator = _integer_product(rows.extent, fmt, signed_weights)
     else:
         inputs, accumulator = _float_product(rows.extent, fmt)
-    extra, output = _epilogue(rows.extent, fmt, accumulator, epilogue)
+    extra, output = _epilogue(rows.extent, fmt, accumulator, epilogue, cap)
     func = te.create_prim_func([*rows.arguments, *inputs, *extra, output])
     return func.without_attr("global_symbol").with_attr("tirx.noalias", True)
 
@@ -162,7 +168,7 @@ def _decoded(fmt: WeightFormat, weights: dict[str, Tensor], b: Any, k: Any, lane
 
 
 def _epilogue(
-    rows: Any, fmt: WeightFormat, accumulator: Tensor, epilogue: str
+    rows: Any, fmt: WeightFormat, accumulator: Tensor, epilogue: str, cap: float
 ) -> tuple[list[Tensor], Tensor]:
     width = blocks(fmt.rows) * LANES
     if epilogue in GATES:
@@ -192,6 +198,15 @@ def _epilogue(
             name="store",
         )
         return [bias], output
+    if epilogue == "capped":
+        output = te.compute(
+            (rows, width),
+            lambda m, n: (
+                T.float32(cap) * tanh(accumulator[n // LANES, m, n % LANES] * T.float32(1 / cap))
+            ),
+            name="store",
+        )
+        return [], output
     output = te.compute(
         (rows, width), lambda m, n: accumulator[n // LANES, m, n % LANES], name="store"
     )

@@ -10,7 +10,7 @@ from tvm.script import tirx as T
 
 from ferrylm.schedules.gpu.cooperative_operations import store_sums, subgroup_barrier
 from ferrylm.schedules.gpu.layout import GROUP, padded
-from ferrylm.schedules.gpu.matvec_epilogue import gated
+from ferrylm.schedules.gpu.matvec_epilogue import capped, gated
 from ferrylm.schedules.gpu.rounded_rows import UNIT
 
 
@@ -34,6 +34,9 @@ def store_rows(staging, residual, y, first, m, last, output, unit, grid):  # noq
         if grid.product.adds:
             for j in T.unroll(4):
                 values[j] = values[j] + residual[grid.product.added_at(m, place + j)]
+        if grid.product.epilogue == "capped":
+            for j in T.unroll(4):
+                values[j] = capped(grid.product, values[j])
         if outputs != wide:
             for j in T.unroll(4):
                 values[j] = T.Select(place + j < outputs, values[j], T.float32(0))

@@ -10,7 +10,7 @@ from tvm.script import tirx as T
 
 from ferrylm.schedules.gpu.halves import LANES
 from ferrylm.schedules.gpu.layout import MATRIX_ROWS, padded
-from ferrylm.schedules.gpu.matvec_epilogue import gated
+from ferrylm.schedules.gpu.matvec_epilogue import capped, gated
 from ferrylm.schedules.gpu.operations import half2_pack, subgroup_shuffle_xor
 from ferrylm.schedules.gpu.rounded_rows import UNIT
 
@@ -25,7 +25,7 @@ def store_rows(sums, residual, y, index, tile, extent, band, thread, rows):  # n
             if m < extent and output < padded(rows.product.outputs):
                 value[0] = T.float32(0)
                 if output < rows.product.outputs:
-                    value[0] = sums[4 * index + 2 * half + i]
+                    value[0] = capped(rows.product, sums[4 * index + 2 * half + i])
                     if rows.product.adds:
                         value[0] = value[0] + residual[rows.product.added_at(m, output)]
                 y[m, output] = value[0]

@@ -41,24 +41,30 @@ class HalvesKernels:
         eps: float,
         epilogue: str,
         bias: Tensor | None = None,
+        cap: float = 0.0,
     ) -> Any:
         """Apply RMSNorm, then the matrix; the result of swiglu is Halves."""
         m, width = x.shape[0], weight.fmt.columns
         make = lambda: self._halve(rows, width, eps)  # noqa: E731
         out = self._placeholder(m, width)
         normed = self._call(rows, f"norm_halves_{width}", make, [x, gain], out)
-        product, added = Product(rows, weight.fmt, epilogue), [] if bias is None else [bias]
+        product, added = (
+            Product(rows, weight.fmt, epilogue, cap=cap),
+            [] if bias is None else [bias],
+        )
         return self._product(rows, m, product, normed, weight, added)
 
-    def linear(self, rows: Rows, x: Any, weight: Any, residual: Tensor) -> Any:
-        """Apply the matrix and add the residual."""
-        m, width = residual.shape[0], weight.fmt.columns
+    def linear(
+        self, rows: Rows, x: Any, weight: Any, m: Any, epilogue: str, added: list[Tensor]
+    ) -> Any:
+        """Apply the matrix to m rows, then the epilogue residual or plain."""
+        width = weight.fmt.columns
         if not isinstance(x, Halves):
             make = lambda: self._halve(rows, width)  # noqa: E731
             words = self._call(rows, f"halves_{width}", make, [x], self._placeholder(m, width))
             x = Halves(words, m, width)
-        product = Product(rows, weight.fmt, "residual")
-        return self._product(rows, m, product, x.words, weight, [residual])
+        product = Product(rows, weight.fmt, epilogue)
+        return self._product(rows, m, product, x.words, weight, added)
 
     def expose(self, rows: Rows, activation: Halves) -> Tensor:
         """Return halves as float32 rows."""

@@ -6,6 +6,7 @@ computes  plain     y[m, n] = sum_k w[n, k] * x[m, k]
           bias      plus bias[n]
           swiglu    silu(gate[m, n]) * up[m, n], the rows n and N / 2 + n of the matrix, as halves
           geglu     the same with gelu
+          capped    cap * tanh(y[m, n] / cap)
           w rounded to float16, x as cooperative_rows.py says, sums in float32
 shapes    x as CooperativeRows; weights as layout.py; residual, y float32 (M, padded(N))
 mapping   workgroup  a block of rows of activations times a block of rows of the matrix, by stages

@@ -6,6 +6,7 @@ computes  plain     y[m, n] = sum_k w[n, k] * x[m, k]
           bias      plus bias[n]
           swiglu    silu(gate[m, n]) * up[m, n], the rows n and N / 2 + n of the matrix, as halves
           geglu     the same with gelu
+          capped    cap * tanh(y[m, n] / cap)
           w rounded to float16, x as halves.py says, sums in float32
 shapes    x as HalvesLayout; weights as layout.py; residual, y float32 (M, padded(N))
 mapping   workgroup  16 rows of the matrix a subgroup, `row_tiles` * 8 rows of activations

@@ -6,6 +6,7 @@ computes  y[m, n] = sum_k w[n, k] * x[m, k], then an epilogue:
           bias      y + b[n]
           swiglu    silu(y[m, n]) * y[m, N / 2 + n]
           geglu     gelu(y[m, n]) * y[m, N / 2 + n]
+          capped    cap * tanh(y / cap)
           and perhaps its quantization, for the product that follows
 shapes    weights and activations as in layout.py; y float32 (M, padded(N)), zeros beyond N
 integer   w = scale * (code - 8), scale * code + minimum or scale * code; per group of 32 columns an

@@ -11,7 +11,7 @@ from ferrylm.schedules.gpu.activations import COLUMNS, quantize_columns
 from ferrylm.schedules.gpu.layout import padded
 from ferrylm.schedules.gpu.matvec_grid import Product
 from ferrylm.schedules.gpu.operations import clustered_add, subgroup_add
-from ferrylm.schedules.math import gelu
+from ferrylm.schedules.math import gelu, tanh
 
 
 def silu(x: Any) -> Any:
@@ -22,6 +22,13 @@ def silu(x: Any) -> Any:
 def gated(product: Product, gate: Any) -> Any:
     """Return what a gated product's up is multiplied by."""
     return gelu(gate, T.exp) if product.epilogue == "geglu" else silu(gate)
+
+
+def capped(product: Product, y: Any) -> Any:
+    """Return a result within the cap of a product, where it has one."""
+    if product.epilogue != "capped":
+        return y
+    return T.float32(product.cap) * tanh(y * T.float32(1 / product.cap), T.exp)
 
 
 @T.inline
@@ -101,7 +108,7 @@ def store(  # noqa: D103
             ):
                 result[0] = T.float32(0)
                 if grid.output(workgroup, thread, r) < grid.product.outputs:
-                    result[0] = sums[r * grid.columns + m]
+                    result[0] = capped(grid.product, sums[r * grid.columns + m])
                     if grid.product.pairs:
                         result[0] = (
                             gated(grid.product, result[0])

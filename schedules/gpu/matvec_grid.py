@@ -11,7 +11,7 @@ from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu.layout import GROUP, ActivationLayout, WeightFormat, groups, padded
 
 PAIRED = ("swiglu", "geglu")
-EPILOGUES = ("plain", "residual", "bias", *PAIRED)
+EPILOGUES = ("plain", "residual", "bias", "capped", *PAIRED)
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Product:
     `parts`: the result is quantized, to codes of that many parts; 0 leaves float32.
     `gained`: what is quantized is the result times a gain, and the result is kept as well.
     `rounds`: activations come as float32 rows and a gain, and are quantized here.
+    `cap`: of the epilogue capped, cap * tanh(y / cap).
     """
 
     rows: Rows
@@ -31,6 +32,7 @@ class Product:
     parts: int = 0
     gained: bool = False
     rounds: bool = False
+    cap: float = 0.0
 
     def __post_init__(self) -> None:
         if self.epilogue not in EPILOGUES:

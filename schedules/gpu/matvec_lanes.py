@@ -17,7 +17,7 @@ from typing import Any
 from tvm.script import tirx as T
 
 from ferrylm.schedules.gpu.layout import groups, padded
-from ferrylm.schedules.gpu.matvec_epilogue import gated
+from ferrylm.schedules.gpu.matvec_epilogue import capped, gated
 from ferrylm.schedules.gpu.matvec_float import decode_group
 from ferrylm.schedules.gpu.matvec_grid import MatvecGrid, MatvecTile, Product
 from ferrylm.schedules.gpu.matvec_integer import load_group
@@ -78,7 +78,7 @@ def store_rows(sums, residual, y, first_m, workgroup, thread, grid):  # noqa: D1
             if grid.output(workgroup, thread, r) < padded(grid.product.outputs):
                 result[0] = T.float32(0)
                 if grid.output(workgroup, thread, r) < grid.product.outputs:
-                    result[0] = sums[r * grid.columns + m]
+                    result[0] = capped(grid.product, sums[r * grid.columns + m])
                     if grid.product.pairs:
                         result[0] = (
                             gated(grid.product, result[0])

@@ -125,6 +125,25 @@ FAMILY_RECIPES |= {
     ),
 }
 
+_GEMMA2 = {
+    "hidden_activation": "gelu_pytorch_tanh",
+    "attn_logit_softcapping": 4.0,
+    "final_logit_softcapping": 12.0,
+    "query_pre_attn_scalar": 30,
+    "sliding_window": 40,
+}
+_GEMMA = TinySource(
+    hidden=100, inner=90, heads=6, kv_heads=2, head_dim=18, vocabulary=301, family="gemma2",
+    settings=_GEMMA2,
+)  # fmt: skip
+FAMILY_RECIPES |= {
+    "gemma bytes": Recipe(
+        replace(_GEMMA, layers=1, family="gemma", settings={"hidden_act": "gelu"}), "q8f16"
+    ),
+    "gemma2 floats": Recipe(replace(_GEMMA, tied=False), "q0f32"),
+    "gemma2 nibbles": Recipe(_GEMMA, "q4f16", "int16", batches=(1, 4), vulkan=("subgroup8-dot",)),
+}
+
 VULKAN_RECIPES = {name: recipe.vulkan for name, recipe in RECIPES.items() if recipe.vulkan}
 
 

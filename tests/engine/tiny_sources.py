@@ -89,6 +89,9 @@ class TinySource:
             if self.family == "qwen3":
                 for name in ("q_norm", "k_norm"):
                     shapes[f"model.layers.{layer}.self_attn.{name}.weight"] = (self.head_dim,)
+            if self.family == "gemma2":
+                for name in ("pre_feedforward_layernorm", "post_feedforward_layernorm"):
+                    shapes[f"model.layers.{layer}.{name}.weight"] = (self.hidden,)
         return {name: _draw(generator, shape) for name, shape in shapes.items()}
 
     def write(self, folder: Path, *, seed: int = 0, bias: str = "", **config: Any) -> Path:

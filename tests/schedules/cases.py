@@ -13,6 +13,7 @@ from ferrylm.schedules.cpu.layout import WeightFormat, padded
 
 BATCHES = (1, 2, 4, 8)
 EPILOGUES = ("plain", "residual", "swiglu")
+CAP = 2.0  # of the epilogue capped
 
 # storage, with a minimum, arithmetic
 FORMATS = (
@@ -94,6 +95,8 @@ MATMULS = (
     MatmulCase(72, 100, "f16", False, "f32", "bias"),
     MatmulCase(400, 100, "q4", True, "int16", "geglu"),
     MatmulCase(400, 100, "q8", False, "f32", "geglu"),
+    MatmulCase(72, 100, "q4", False, "int16", "capped"),
+    MatmulCase(72, 100, "f32", False, "f32", "capped"),
     MatmulCase(128, 2048, "q8", False, "int16"),  # sums of many groups
 )
 

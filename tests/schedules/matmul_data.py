@@ -11,7 +11,7 @@ import numpy as np
 from ferrylm.schedules.cpu.layout import groups, padded
 from ferrylm.schedules.cpu.rows import Rows
 from tests import reference
-from tests.schedules.cases import MatmulCase
+from tests.schedules.cases import CAP, MatmulCase
 from tests.schedules.packed_weights import canonical_weights, pack
 
 Array = np.ndarray
@@ -97,6 +97,8 @@ class MatmulData:
             return product + self.residual[:, : case.rows]
         if case.epilogue == "bias":
             return product + self.bias
+        if case.epilogue == "capped":
+            return CAP * np.tanh(product / CAP)
         if case.format.pairs:
             return reference.gated(*np.split(product, 2, axis=1), case.epilogue)
         return product

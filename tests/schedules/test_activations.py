@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ferrylm.schedules.cpu.activations import norm, norm_quantize, quantize
+from ferrylm.schedules.cpu.activations import norm, norm_add, norm_quantize, quantize
 from ferrylm.schedules.cpu.layout import groups, padded
 from ferrylm.schedules.cpu.rows import Rows
 from tests import reference
@@ -150,3 +150,22 @@ def test_one_value_that_is_not_finite_shows_in_the_terms(
         _, terms = quantized(built["kernel"], [x, *extra], width, parts)
         assert not np.isfinite(terms[2, column // 32]).all(), column
         assert np.isfinite(terms[[0, 1, 3]]).all()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_normalized_product_is_added_to_the_residual(profile: str, width: int) -> None:
+    skip_unless_host_runs(profile)
+    built = build(profile, {f"f_{b}": norm_add(rows_of(b), width, EPSILON) for b in (None, 1)})
+    generator = np.random.default_rng(4)
+    x, residual = (np.zeros((ROWS, padded(width)), np.float32) for _ in range(2))
+    x[:, :width] = generator.standard_normal((ROWS, width))
+    residual[:, :width] = generator.standard_normal((ROWS, width))
+    gain = generator.standard_normal(width).astype(np.float32)
+    wanted = residual[:, :width] + reference.rms_norm(x[:, :width], gain, EPSILON)
+    for batch, count in ((None, ROWS), (1, 1)):
+        out = np.full((count, padded(width)), GARBAGE)
+        tensors = shared(x[:count], gain, residual[:count], out)
+        built[f"f_{batch}"](*tensors)
+        found = contents(tensors[-1])
+        assert nmse(found[:, :width], wanted[:count]) <= FP32.operator_nmse
+        assert (found[:, width:] == 0).all()

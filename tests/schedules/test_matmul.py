@@ -10,7 +10,7 @@ from ferrylm.schedules.cpu.matmul_schedule import MatmulTile, fitting
 from ferrylm.schedules.cpu.profile import PROFILES
 from ferrylm.schedules.cpu.rows import Rows
 from tests.numeric_gates import FP32, nmse
-from tests.schedules.cases import BATCHES, FORMATS, MATMULS, AttentionCase, MatmulCase
+from tests.schedules.cases import BATCHES, CAP, FORMATS, MATMULS, AttentionCase, MatmulCase
 from tests.schedules.kernel_runner import (
     DOT_PROFILES,
     HOST_PROFILES,
@@ -38,7 +38,9 @@ def results(profile: str, data: MatmulData, batches: tuple[int | None, ...]) -> 
     """Run all rows through the kernel of each batch, batch rows at a time; None is prefill."""
     kernels, case = cpu_kernels(profile), data.case
     functions = {
-        f"batch_{batch}": kernels._scheduled_matmul(kernels.rows(batch), case.format, case.epilogue)
+        f"batch_{batch}": kernels._scheduled_matmul(
+            kernels.rows(batch), case.format, case.epilogue, CAP
+        )
         for batch in batches
     }
     built = build(profile, functions)

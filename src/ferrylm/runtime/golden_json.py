@@ -24,7 +24,7 @@ MAX_BATCH = 64  # a call of more rows would be no decode step
 
 OPERATIONS = ("embed", "norm_linear", "linear", "rope_decode", "rope_prefill", "select_row", "draw")
 STORAGES = ("q4", "q8", "f16", "f32")
-EPILOGUES = ("", "plain", "residual", "bias", "swiglu")
+EPILOGUES = ("", "plain", "residual", "post_norm", "bias", "capped", "swiglu", "geglu")
 
 
 def golden_bytes(golden: Golden) -> bytes:

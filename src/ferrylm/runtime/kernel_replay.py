@@ -144,6 +144,8 @@ class _Replay:
         else:
             residual = inputs.plain(case.name + " residual", wanted.shape)[rows][:, order]
             extra = [buffers.activations(residual, check.batch, check.residual_width)]
+        if case.epilogue == "post_norm":
+            extra.append(inputs.gains(case.name + " post gain", inputs.PROTOTYPES)[order])
         if case.epilogue == "bias":
             extra.append(inputs.plain(case.name + " bias", (inputs.PROTOTYPES,))[order])
         backend = buffers.backend

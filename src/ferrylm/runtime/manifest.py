@@ -101,6 +101,9 @@ class ModelConfig:
     attention: tuple[AttentionVariant, ...] = field(default=(), metadata=LATER)
     qkv_bias: bool = field(default=False, metadata=LATER)  # added to queries, keys and values
     head_norm: bool = field(default=False, metadata=LATER)  # of query and key heads, before RoPE
+    post_norms: bool = field(default=False, metadata=LATER)  # of what is added to the residual
+    activation: str = field(default="swiglu", metadata=LATER)  # or geglu, in the feed-forward part
+    logit_cap: float | None = field(default=None, metadata=LATER)  # cap * tanh(logit / cap)
 
     @property
     def query_width(self) -> int:

@@ -11,6 +11,7 @@ from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu.layout import WeightFormat, groups, padded
 from ferrylm.schedules.gpu.matvec import MatvecTile, Product
 from tests import reference
+from tests.schedules.cases import CAP
 from tests.schedules.gpu import gpu_data as data
 from tests.schedules.packed_weights import canonical_weights
 
@@ -50,7 +51,7 @@ class Case:
         parts = self.format.parts if self.prepared else 0
         gained = self.prepared and self.epilogue == "residual"
         eps = EPS if self.normed else None
-        return Product(rows, self.format, self.epilogue, eps, parts, gained)
+        return Product(rows, self.format, self.epilogue, eps, parts, gained, cap=CAP)
 
 
 UGLY = {"plain": (101, 100), "residual": (72, 720), "swiglu": (136, 100)}
@@ -121,6 +122,8 @@ class Inputs:
             return product + self.residual[:, : self.outputs]
         if self.case.epilogue == "bias":
             return product + self.bias
+        if self.case.epilogue == "capped":
+            return CAP * np.tanh(product / CAP)
         if self.case.product(Rows(1, 1)).pairs:
             return reference.gated(*np.split(product, 2, axis=1), self.case.epilogue)
         return product

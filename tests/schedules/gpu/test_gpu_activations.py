@@ -10,6 +10,7 @@ from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu import activations, embedding, rope
 from ferrylm.schedules.gpu.expose import expose
 from ferrylm.schedules.gpu.layout import ActivationLayout, WeightFormat, groups, padded
+from ferrylm.schedules.gpu.norm_add import norm_add
 from ferrylm.schedules.gpu.tiles import row_threads
 from tests import reference
 from tests.numeric_gates import FP32, nmse
@@ -151,6 +152,34 @@ def test_looking_up_rows_zeroes_the_counters_of_the_step(machine: Machine, stora
     expected = reference.dequantize(canonical, width)[tokens[:, 0]]
     np.testing.assert_allclose(x, expected, rtol=1e-6, atol=1e-6)
     assert (machine.run(built["alone"], [], out[:1])[0] == 0).all()
+
+
+@pytest.mark.parametrize(("machine", "width"), WIDTHS, ids=str)
+@pytest.mark.parametrize("parts", [0, 2])
+def test_a_normalized_product_is_added_to_the_residual_and_quantized(
+    machine: Machine, width: int, parts: int
+) -> None:
+    threads, subgroup, g = row_threads(machine.dot, width), machine.dot.subgroup, groups(width)
+    y, residual = data.random_rows(M, width, 0), data.random_rows(M, width, 1)
+    gains = np.random.default_rng(2).standard_normal((2, width)).astype(np.float32)
+    wanted = reference.rms_norm(y[:, :width], gains[0], 1e-2) + residual[:, :width]
+    func = norm_add(Rows(M), width, threads, subgroup, 1e-2, parts)
+    inputs = [y, gains[0], residual, *([gains[1]] if parts else [])]
+    results = [((M, padded(width)), "float32")]
+    if parts:
+        results += [((M, 2 * parts, g, 4), "uint32"), ((M, g, 4), "uint32")]
+    x, *quantized = machine.run(machine.build({"f": func})["f"], inputs, results)
+    assert nmse(x[:, :width], wanted) <= FP32.operator_nmse
+    assert (x[:, width:] == 0).all()
+    if not parts:
+        return
+    wide = np.zeros((M, g * 32))
+    wide[:, :width] = wanted
+    squares = (wide**2).reshape(M, g, 32).sum(axis=2)
+    np.testing.assert_allclose(data.squares_of(quantized[1]), squares, rtol=1e-4)
+    wide[:, :width] *= gains[1]
+    step = np.repeat(np.abs(wide.reshape(M, g, 32)).max(axis=2) / data.LARGEST[parts], 32, axis=1)
+    assert (np.abs(data.scaled(*quantized) - wide) <= 0.51 * step + 1e-5).all()
 
 
 @on_every_machine

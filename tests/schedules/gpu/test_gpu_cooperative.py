@@ -15,6 +15,7 @@ from ferrylm.schedules.gpu.layout import WeightFormat, padded
 from ferrylm.schedules.gpu.matmul_cooperative import cooperative_matmul
 from ferrylm.schedules.gpu.matvec_grid import PAIRED, Product
 from ferrylm.schedules.gpu.profile import GpuProfile
+from tests.schedules.cases import CAP
 from tests.schedules.gpu import gpu_data as data
 from tests.schedules.gpu.cooperative_runner import SHAPE, as_rows, as_words, build
 from tests.schedules.gpu.test_gpu_halves import EPS, FORMATS, SHAPES, added, expected_of
@@ -28,7 +29,7 @@ WIDE = CooperativeTile(1, 2, 2, 8, 64, 1)
 
 
 def product(fmt: WeightFormat, epilogue: str) -> Product:
-    return Product(Rows(8), fmt, epilogue)
+    return Product(Rows(8), fmt, epilogue, cap=CAP)
 
 
 def multiply(fmt: WeightFormat, epilogue: str, tile: CooperativeTile) -> Any:

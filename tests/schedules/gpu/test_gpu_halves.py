@@ -24,6 +24,7 @@ from ferrylm.schedules.gpu.rounded_rows import UNIT, WORDS
 from ferrylm.schedules.gpu.stream_halves import stream_halves
 from ferrylm.schedules.gpu.tiles import halves_tile
 from tests import reference
+from tests.schedules.cases import CAP
 from tests.schedules.gpu import gpu_data as data
 from tests.schedules.gpu.cuda_runner import NEW, OLD, build, run
 from tests.schedules.packed_weights import canonical_weights
@@ -32,7 +33,7 @@ Array = np.ndarray
 EPS = 1e-5
 FORMATS = (("q4", False), ("q4", True), ("q8", False))
 SHAPES = {"plain": (101, 100), "residual": (72, 720), "bias": (101, 96)}
-SHAPES |= {"swiglu": (280, 160), "geglu": (136, 100)}
+SHAPES |= {"swiglu": (280, 160), "geglu": (136, 100), "capped": (101, 100)}
 # Activations and weights are off by up to 2^-11 of themselves each, either way: errors of a sum are
 # 3e-4 of the root of its squares. Seven times that does not happen by chance.
 OFF = 2e-3
@@ -79,6 +80,8 @@ def expected_of(
     product, allowed = x @ weights.T, OFF * np.sqrt(x**2 @ (weights**2).T)
     if epilogue == "residual":
         return product + residual[:, : product.shape[1]], allowed
+    if epilogue == "capped":
+        return CAP * np.tanh(product / CAP), allowed
     if epilogue == "bias":
         return product + residual[0, : product.shape[1]], allowed
     if epilogue == "plain":
@@ -126,7 +129,7 @@ def test_products_of_halves_are_right_to_their_rounding(arch: str, epilogue: str
     functions = {
         # Every format with the tile of its few rows, the first with that of many.
         fmt.tag: halves_matmul(
-            Product(Rows(8), fmt, epilogue),
+            Product(Rows(8), fmt, epilogue, cap=CAP),
             halves_tile(profile, 4096 if fmt is formats[0] else fmt.rows),
             overlap=profile.overlap,
         )
@@ -207,7 +210,7 @@ def test_a_few_rows_at_a_time_give_the_same(epilogue: str) -> None:
     formats = [WeightFormat(*SHAPES[epilogue], *fmt, "int16") for fmt in FORMATS]
     functions, rows = {}, (8, 16, 4)
     for fmt, tile, m in zip(formats, tiles, rows, strict=True):
-        product = Product(Rows(min(m, 8), m), fmt, epilogue)
+        product = Product(Rows(min(m, 8), m), fmt, epilogue, cap=CAP)
         functions[fmt.tag] = stream_halves(product, tile, overlap=True)
     built = build(functions, arch="90a")
     for fmt, m in zip(formats, rows, strict=True):

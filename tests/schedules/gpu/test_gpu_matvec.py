@@ -43,6 +43,8 @@ CASES += [
     Case(101, 100, "q4", False, "int16", "bias", normed=True),
     Case(136, 100, "q4", True, "int16", "geglu", normed=True, prepared=True),
     Case(136, 100, "f16", False, "f32", "geglu"),
+    Case(101, 100, "q8", False, "int16", "capped", normed=True),
+    Case(101, 100, "q4", False, "f32", "capped", lanes=True),
     Case(136, 100, "q4", False, "f32", "geglu", lanes=True),
     Case(96, 1024, "q8", False, "int8", "bias", tile=MatvecTile(4, 4, 2)),
     Case(101, 100, "q4", True, "f32", "bias"),
@@ -67,6 +69,7 @@ CUDA_CASES = [
     Case(101, 100, "q4", True, "int16", "bias", normed=True),
     Case(136, 100, "q4", False, "int16", "geglu", normed=True, prepared=True),
     Case(101, 100, "f32", False, "f32", "bias"),
+    Case(101, 100, "q4", False, "int16", "capped", normed=True),
     Case(*UGLY["plain"], "q4", True, "f32", "plain"),
     Case(*UGLY["swiglu"], "f16", False, "f32", "swiglu"),
     Case(72, 9000, "q4", False, "int16", "residual"),  # several subgroups share a row
