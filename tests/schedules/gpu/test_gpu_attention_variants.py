@@ -34,11 +34,12 @@ def test_decode_keeps_the_gate_at_every_length(machine: Machine, case: VariantCa
         assert (out[2] == 0).all()
 
 
-@pytest.mark.parametrize("merged", [True, False])
-def test_many_splits_of_a_window_are_merged_and_a_sink_counts_once(merged: bool) -> None:
+@pytest.mark.parametrize(("near", "merged"), [(0, True), (0, False), (3, True)])
+def test_many_splits_of_a_window_are_merged_and_a_sink_counts_once(near: int, merged: bool) -> None:
     variant = AttentionVariant(window_tokens=90, soft_cap=2.0, sinks=True)
     case = VariantCase(9, 3, 64, LENGTH, 32, "float16", variant=variant)
-    kernel = Decode(case, batch=2, tile=FEW_SPLITS, parts=2, merged=merged)
+    tile = replace(FEW_SPLITS, near=near)  # with it a window of few blocks is not split
+    kernel = Decode(case, batch=2, tile=tile, parts=2, merged=merged)
     for length in (1, 17, 90, 91, 300, LENGTH):
         positions = [length - 1, LENGTH - length]
         codes, terms = kernel.run(positions)
