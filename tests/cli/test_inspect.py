@@ -8,13 +8,13 @@ from artifact_samples import change_manifest, sample_manifest
 from cli_fakes import Ferry
 
 from ferrylm.cli import traffic
-from ferrylm.cli.inspect_report import selection_rule
+from ferrylm.cli.inspect_report import attention_words, selection_rule
 from ferrylm.cli.memory_plan import plan_memory
 from ferrylm.cli.units import binary_size, duration, short_count
 from ferrylm.runtime.cpu_features import HostCpu
 from ferrylm.runtime.devices import Machine
 from ferrylm.runtime.engine_plan import DEFAULT_CONTEXT
-from ferrylm.runtime.manifest import Parameter, TensorEntry
+from ferrylm.runtime.manifest import AttentionVariant, Parameter, TensorEntry
 
 V3 = HostCpu("x86_64", frozenset({"avx2", "fma"}), "Some CPU", 4, 2)
 
@@ -42,6 +42,21 @@ def test_inspect_shows_model_files_libraries_and_memory(ferry: Ferry, artifact: 
     ):
         assert text in ended.stdout
     assert "The rule" not in ended.stdout
+
+
+def test_layers_that_attend_in_another_way_are_told_apart() -> None:
+    window = AttentionVariant(window_tokens=4096, soft_cap=50.0)
+    whole = replace(window, window_tokens=None, sinks=True)
+    model = replace(sample_manifest().model, num_layers=4)
+    assert attention_words(model) == []
+    found = attention_words(replace(model, attention=(window, AttentionVariant(), window, whole)))
+    assert found == [
+        (
+            "attention",
+            "window of 4096 tokens, scores capped at 50 in 2 of 4 layers; plain in 1 of 4 layers; "
+            "scores capped at 50, sinks in 1 of 4 layers",
+        )
+    ]
 
 
 def test_explain_prints_the_rule_and_a_verdict_for_each_library(

@@ -15,7 +15,7 @@ from ferrylm.cli.units import binary_size, short_count
 from ferrylm.errors import NoLibraryError
 from ferrylm.runtime.engine_plan import context_for
 from ferrylm.runtime.machine import this_machine
-from ferrylm.runtime.manifest import FileEntry, Library, Manifest
+from ferrylm.runtime.manifest import FileEntry, Library, Manifest, ModelConfig
 from ferrylm.runtime.requirements import describe_needs
 from ferrylm.runtime.selection import Verdict, choose_library, judge_libraries, wanted_kinds
 
@@ -156,11 +156,30 @@ def _summary(manifest: Manifest) -> list[tuple[str, str]]:
         ("shape", f"{model.num_layers} layers, hidden {model.hidden_size}, {model.num_heads} heads "
                   f"over {model.num_kv_heads} kv heads of {model.head_dim}, "
                   f"vocabulary {model.vocab_size}, context {model.context_length}"),
+        *attention_words(model),
         ("quantization", f"{quantization_name(manifest.quantization)}, {bits:.2f} bits per weight, "
                          f"{binary_size(stored_bytes(weights.tensors))}, {weights.mode} weights"),
         ("made by", f"ferry {versions.ferrylm}, tvm {versions.tvm}, tvm-ffi {versions.tvm_ffi}"),
         ("artifact", manifest.artifact_id),
     ]  # fmt: skip
+
+
+def attention_words(model: ModelConfig) -> list[tuple[str, str]]:
+    """Say which layers attend in another way than plainly; nothing where all are plain."""
+    if not model.attention:
+        return []
+    layers: dict[str, int] = {}
+    for variant in model.attention:
+        words = [
+            f"window of {variant.window_tokens} tokens" if variant.window_tokens else "",
+            f"scores capped at {variant.soft_cap:g}" if variant.soft_cap else "",
+            f"scores times {variant.score_scale:g}" if variant.score_scale else "",
+            *(name for name in ("alibi", "sinks") if getattr(variant, name)),
+        ]
+        text = ", ".join(word for word in words if word) or "plain"
+        layers[text] = layers.get(text, 0) + 1
+    told = [f"{text} in {count} of {model.num_layers} layers" for text, count in layers.items()]
+    return [("attention", "; ".join(told))]
 
 
 def _files_table(report: Report) -> Table:
