@@ -20,7 +20,7 @@ from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu.layout import GROUP, RADIX, ActivationLayout, groups, padded
 from ferrylm.schedules.gpu.operations import clustered_add, clustered_max, subgroup_add
 from ferrylm.schedules.gpu.row_counts import row_count
-from ferrylm.schedules.gpu.signature import without
+from ferrylm.schedules.signature import without
 
 COLUMNS = 4  # of a lane
 LANES = GROUP // COLUMNS  # of a group

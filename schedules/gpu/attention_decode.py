@@ -34,7 +34,7 @@ from ferrylm.schedules.gpu.attention_decode_plan import DecodePlan
 from ferrylm.schedules.gpu.attention_decode_workgroup import Ending, Given, attend_split
 from ferrylm.schedules.gpu.layout import KEY_VECTOR, ActivationLayout, padded
 from ferrylm.schedules.gpu.overlap import overlapped
-from ferrylm.schedules.gpu.signature import without
+from ferrylm.schedules.signature import without
 
 
 def decode_attention(

@@ -21,7 +21,7 @@ from ferrylm.schedules.gpu.activations import COLUMNS, LANES, quantize_columns
 from ferrylm.schedules.gpu.attention_blocks import MASKED
 from ferrylm.schedules.gpu.attention_decode_plan import DecodePlan
 from ferrylm.schedules.gpu.layout import GROUP, ActivationLayout, groups, padded
-from ferrylm.schedules.gpu.signature import without
+from ferrylm.schedules.signature import without
 
 STRIPES = 16
 

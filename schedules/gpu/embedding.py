@@ -16,7 +16,7 @@ from tvm.script import tirx as T
 from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu.layout import WeightFormat, padded
 from ferrylm.schedules.gpu.row_counts import row_count, tile_count
-from ferrylm.schedules.gpu.signature import without
+from ferrylm.schedules.signature import without
 
 
 def _code(fmt: WeightFormat, codes: Any, row: Any, k: Any) -> Any:

@@ -19,7 +19,7 @@ from ferrylm.schedules.gpu.activations import COLUMNS, LANES
 from ferrylm.schedules.gpu.layout import RADIX, ActivationLayout, groups, padded
 from ferrylm.schedules.gpu.operations import clustered_add
 from ferrylm.schedules.gpu.row_counts import row_count
-from ferrylm.schedules.gpu.signature import without
+from ferrylm.schedules.signature import without
 
 ROUNDING = 0.51  # of a code; float32 rounds products of 16-bit codes to 0.002 of one
 ADDITION = 1e-5  # relative, of squares

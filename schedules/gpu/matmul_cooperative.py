@@ -29,7 +29,7 @@ from ferrylm.schedules.gpu.cooperative_operations import Shape, clear, subgroup_
 from ferrylm.schedules.gpu.layout import padded
 from ferrylm.schedules.gpu.matvec_grid import Product
 from ferrylm.schedules.gpu.row_counts import row_count
-from ferrylm.schedules.gpu.signature import without
+from ferrylm.schedules.signature import without
 
 
 @T.inline

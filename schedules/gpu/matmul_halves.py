@@ -45,7 +45,7 @@ from ferrylm.schedules.gpu.operations import (
 from ferrylm.schedules.gpu.overlap import overlapped
 from ferrylm.schedules.gpu.rounded_rows import UNIT, WORDS
 from ferrylm.schedules.gpu.row_counts import tile_count
-from ferrylm.schedules.gpu.signature import without
+from ferrylm.schedules.signature import without
 
 TOGETHER = 2  # steps of a chunk that one operation multiplies
 

@@ -13,7 +13,7 @@ from ferrylm.schedules.gpu.matvec_grid import MatvecGrid, MatvecTile, Product
 from ferrylm.schedules.gpu.matvec_integer import load_group
 from ferrylm.schedules.gpu.operations import fma
 from ferrylm.schedules.gpu.row_counts import row_count
-from ferrylm.schedules.gpu.signature import without
+from ferrylm.schedules.signature import without
 
 
 @T.inline

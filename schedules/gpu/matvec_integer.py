@@ -15,7 +15,7 @@ from ferrylm.schedules.gpu.matvec_grid import MatvecGrid, MatvecTile, Product
 from ferrylm.schedules.gpu.matvec_rounding import load_input_gain, round_rows
 from ferrylm.schedules.gpu.operations import dot4, fma
 from ferrylm.schedules.gpu.row_counts import row_count
-from ferrylm.schedules.gpu.signature import without
+from ferrylm.schedules.signature import without
 
 LOW = 0x0F0F0F0F  # the low nibble of each byte of a word
 

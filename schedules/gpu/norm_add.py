@@ -17,7 +17,7 @@ from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu.activations import COLUMNS, LANES, quantize_columns, sum_of_squares
 from ferrylm.schedules.gpu.layout import ActivationLayout, groups, padded
 from ferrylm.schedules.gpu.row_counts import row_count
-from ferrylm.schedules.gpu.signature import without
+from ferrylm.schedules.signature import without
 
 
 def norm_add(

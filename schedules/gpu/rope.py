@@ -24,7 +24,7 @@ from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu.head_norm import row_factors
 from ferrylm.schedules.gpu.layout import KEY_VECTOR, padded
 from ferrylm.schedules.gpu.row_counts import row_count
-from ferrylm.schedules.gpu.signature import without
+from ferrylm.schedules.signature import without
 
 
 def rope_append(rows: Rows, shape: AttentionShape, threads: int, subgroup: int) -> Any:

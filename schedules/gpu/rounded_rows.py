@@ -17,7 +17,7 @@ from tvm.script import tirx as T
 
 from ferrylm.schedules.gpu.layout import padded
 from ferrylm.schedules.gpu.operations import subgroup_add
-from ferrylm.schedules.gpu.signature import without
+from ferrylm.schedules.signature import without
 
 UNIT = 1 / 16  # of what the float16 numbers count
 WORDS = 4  # of a unit, two numbers each

@@ -29,7 +29,7 @@ from ferrylm.schedules.gpu.operations import (
 )
 from ferrylm.schedules.gpu.overlap import overlapped
 from ferrylm.schedules.gpu.rounded_rows import UNIT
-from ferrylm.schedules.gpu.signature import without
+from ferrylm.schedules.signature import without
 
 
 @T.inline
