@@ -21,6 +21,9 @@ _INTRINSICS = {
     "mbcnt.lo": "amd_count_before_low",
     "mbcnt.hi": "amd_count_before_high",
     "readfirstlane.i32": "amd_first_lane",
+    "readlane.i32": "amd_read_lane",
+    "sdot4": "amd_dot4",
+    "sudot4": "amd_dot4_mixed",
     "update.dpp.i32": "amd_dpp",
     "permlanex16.i32": "amd_exchange_rows",
     "ds.swizzle": "amd_swizzle",
@@ -70,7 +73,9 @@ def _declaration(intrinsic: str, text: str) -> str:
         return _matrix(intrinsic, *_MATRICES[intrinsic])
     call = re.search(rf"call (\S+) @llvm\.amdgcn\.{re.escape(intrinsic)}\((.*?)\)", text)
     assert call is not None
-    types = [one.strip().split(" ")[0] for one in call[2].split(",") if one.strip()]
+    # A bool's upper bits are anything unless they are said to be zero.
+    kinds = [one.strip().split(" ")[0] for one in call[2].split(",") if one.strip()]
+    types = ["i1 zeroext" if kind == "i1" else kind for kind in kinds]
     return f"declare {call[1]} @{_INTRINSICS[intrinsic]}({', '.join(types)})"
 
 

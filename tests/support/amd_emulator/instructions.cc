@@ -2,6 +2,7 @@
 // knows of its place. Sources: AMD, "RDNA3" and "Vega Instruction Set Architecture", chapters on
 // data-parallel primitives and on LDS; LLVM, "User Guide for AMDGPU Backend".
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -22,7 +23,12 @@ struct Read {
 uint32_t read_lane(const char* name, uint32_t value, uint32_t lane) {
   uint32_t found = 0;
   const auto exchange = [](const Read* const* reads, uint32_t* const* results, unsigned count) {
-    for (unsigned i = 0; i < count; ++i) *results[i] = reads[reads[i]->lane % count]->value;
+    for (unsigned i = 0; i < count; ++i) {
+      if (reads[i] == nullptr) continue;
+      const Read* source = reads[reads[i]->lane % count];
+      if (source == nullptr) emulator::fail("lane %u reads one that is switched off", i);
+      *results[i] = source->value;
+    }
   };
   emulator::together(wave(), name, Read{value, lane}, found, exchange);
   return found;
@@ -50,7 +56,12 @@ uint32_t lane() { return emulator::thread_number() % wave_lanes; }
 
 extern "C" {
 
-void amd_set_wave(uint32_t lanes) { amd::wave_lanes = lanes; }
+void amd_begin_launch(uint32_t lanes) {
+  amd::wave_lanes = lanes;
+  emulator::allow_absent_lanes(true);
+}
+
+void amd_end_launch() { emulator::allow_absent_lanes(false); }
 
 // Memory of a workgroup begins as NaN, so that reads of what nobody wrote show.
 void amd_begin(void* shared, uint64_t bytes) {
@@ -86,7 +97,37 @@ uint32_t amd_count_before_high(uint32_t mask, uint32_t value) {
   return value + __builtin_popcount(mask & before);
 }
 
-uint32_t amd_first_lane(uint32_t value) { return amd::read_lane("v_readfirstlane", value, 0); }
+uint32_t amd_first_lane(uint32_t value) {
+  uint32_t found = 0;
+  const auto first = [](const uint32_t* const* values, uint32_t* const* results, unsigned count) {
+    const uint32_t* const* one = std::find_if(values, values + count, [](auto* v) { return v; });
+    for (unsigned i = 0; i < count; ++i) {
+      if (results[i] != nullptr) *results[i] = **one;
+    }
+  };
+  emulator::together(amd::wave(), "v_readfirstlane", value, found, first);
+  return found;
+}
+
+uint32_t amd_read_lane(uint32_t value, uint32_t lane) {
+  return amd::read_lane("v_readlane", value, lane);
+}
+
+// v_dot4_i32_i8, and v_dot4_i32_iu8, which is told of each factor whether it is signed.
+int32_t amd_dot4_mixed(bool a_signed, uint32_t a, bool b_signed, uint32_t b, int32_t total, bool) {
+  for (unsigned shift = 0; shift < 32; shift += 8) {
+    const auto number = [shift](uint32_t word, bool is_signed) -> int32_t {
+      const uint32_t byte = word >> shift & 0xFF;
+      return is_signed ? static_cast<int8_t>(byte) : static_cast<int32_t>(byte);
+    };
+    total += number(a, a_signed) * number(b, b_signed);
+  }
+  return total;
+}
+
+int32_t amd_dot4(uint32_t a, uint32_t b, int32_t total, bool clamped) {
+  return amd_dot4_mixed(true, a, true, b, total, clamped);
+}
 
 uint32_t amd_dpp(uint32_t, uint32_t value, uint32_t control, uint32_t rows, uint32_t banks, bool) {
   if (rows != 15 || banks != 15) emulator::fail("DPP with masks is not emulated");

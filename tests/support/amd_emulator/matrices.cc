@@ -84,7 +84,11 @@ void check_copies(const Instruction& instruction, const Operands* const* lanes) 
   }
 }
 
-void multiply(const Instruction& instruction, const Operands* const* lanes, Sums* const* results) {
+void multiply(const Instruction& instruction, const Operands* const* lanes, Sums* const* results,
+              unsigned count) {
+  for (unsigned lane = 0; lane < count; ++lane) {
+    if (lanes[lane] == nullptr) emulator::fail("%s: lane %u is off", instruction.name, lane);
+  }
   check_copies(instruction, lanes);
   for (unsigned i = 0; i < kSize; ++i) {
     for (unsigned j = 0; j < kSize; ++j) {
@@ -105,8 +109,8 @@ void run(const Instruction& instruction, const void* a, const void* b, const voi
   std::memcpy(operands.b, b, instruction.halves * sizeof(uint16_t));
   std::memcpy(operands.c, c, instruction.sums * sizeof(float));
   Sums sums{};
-  const auto compute = [&](const Operands* const* lanes, Sums* const* results, unsigned) {
-    multiply(instruction, lanes, results);
+  const auto compute = [&](const Operands* const* lanes, Sums* const* results, unsigned count) {
+    multiply(instruction, lanes, results, count);
   };
   emulator::together(wave(), instruction.name, operands, sums, compute);
   std::memcpy(d, sums.d, instruction.sums * sizeof(float));

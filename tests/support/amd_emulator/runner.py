@@ -11,9 +11,9 @@ LLVM makes of it is not seen here: compile/rocm/disassembly.py is for that.
 
 from __future__ import annotations
 
-import ctypes
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -29,24 +29,34 @@ from tests.support.cuda_emulator.lowering import ON_DEVICE, Kernel
 from tests.support.cuda_emulator.runner import Function
 from tests.support.cuda_emulator.runner import run as run_once
 
-__all__ = ["AmdProgram", "build", "run"]
+__all__ = ["AmdKernels", "AmdProgram", "build", "captured", "run"]
 
 Array = np.ndarray
 _BUILD = "target.build.rocm"
 _TAGS = "tirx.kernel_launch_params"
 
 
-class _AmdKernels(Kernels):
-    """Kernels of a library of ours, on waves of the chip's width."""
+class AmdKernels(Kernels):
+    """Lowered kernels as a chip runs them, on waves of its width."""
 
-    def __init__(self, kernels: Sequence[Kernel], library: ctypes.CDLL, wave: int) -> None:
-        self._kernels, self._library, self._wave = kernels, library, wave
-        self._backward = False
+    def __init__(self, module: Any, arch: Architecture) -> None:
+        plain = plain_kernels(module)
+        self._kernels = [_described(func) for func in plain.functions.values()]
+        self._library, self._wave = load(kernel_text(plain, arch), arch), arch.wave
+        self._chip, self._backward = 0, False
         self.failure = None
 
-    def register(self, backward: bool = False) -> None:
-        super().register(backward)
-        instructions().amd_set_wave(self._wave)
+    def _launcher(self, kernel: Kernel) -> Any:
+        launch, library = super()._launcher(kernel), instructions()
+
+        def launch_on_waves(*values: Any) -> None:
+            library.amd_begin_launch(self._wave)
+            try:
+                launch(*values)
+            finally:
+                library.amd_end_launch()
+
+        return launch_on_waves
 
 
 class AmdProgram:
@@ -54,12 +64,11 @@ class AmdProgram:
 
     def __init__(self, functions: Mapping[str, Any], arch: Architecture) -> None:
         named = {name: func.with_attr("global_symbol", name) for name, func in functions.items()}
-        kept: list[Any] = []
-        self.host = _lower(tvm.IRModule(named), arch, kept)
-        self.kernels = plain_kernels(kept[0])
-        library = load(kernel_text(self.kernels, arch), arch)
-        described = [_described(func) for func in self.kernels.functions.values()]
-        self._kernels = _AmdKernels(described, library, arch.wave)
+        target = tvm.target.Target(rocm_target(arch), host="llvm")
+        with captured() as kept, quiet():
+            self.host = tvm.compile(tvm.IRModule(named), target=target, tir_pipeline=ON_DEVICE).mod
+        self.host.clear_imports()
+        self._kernels = AmdKernels(kept[0], arch)
 
     def __getitem__(self, name: str) -> Function:
         """Return a function by its name."""
@@ -94,8 +103,10 @@ def run(
     return found
 
 
-def _lower(module: Any, arch: Architecture, kept: list[Any]) -> Any:
-    """Return the host's module; the device's functions are appended to `kept`."""
+@contextmanager
+def captured() -> Iterator[list[Any]]:
+    """Take the lowered functions of a device away from a build; hosts look for them globally."""
+    kept: list[Any] = []
 
     def keep(functions: Any, _target: Any) -> Any:
         kept.append(functions)
@@ -104,13 +115,9 @@ def _lower(module: Any, arch: Architecture, kept: list[Any]) -> Any:
     original = tvm_ffi.get_global_func(_BUILD)
     tvm_ffi.register_global_func(_BUILD, keep, override=True)
     try:
-        with quiet():
-            target = tvm.target.Target(rocm_target(arch), host="llvm")
-            host = tvm.compile(module, target=target, tir_pipeline=ON_DEVICE).mod
+        yield kept
     finally:
         tvm_ffi.register_global_func(_BUILD, original, override=True)
-    host.clear_imports()
-    return host
 
 
 def _described(func: Any) -> Kernel:

@@ -91,10 +91,12 @@ void Fibers::switch_to_next() {
 // others as the kernel's barriers allow.
 unsigned Fibers::find_next() {
   const unsigned warps = (count_ + kLanes - 1) / kLanes, warp = current_ / kLanes;
-  for (unsigned step = 0; step < warps; ++step) {
-    const unsigned found = find_in_warp((warp + (backward_ ? warps - step : step)) % warps);
-    if (found < count_) return found;
-  }
+  do {
+    for (unsigned step = 0; step < warps; ++step) {
+      const unsigned found = find_in_warp((warp + (backward_ ? warps - step : step)) % warps);
+      if (found < count_) return found;
+    }
+  } while (conclude_without_absent_lanes());
   report_deadlock();
 }
 

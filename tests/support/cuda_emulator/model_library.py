@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 from unittest import mock
 
 from ferrylm.compile import cpu_library
@@ -18,6 +19,7 @@ from ferrylm.compile.library import (
     BuiltLibrary,
     ModelPlan,
     TargetTraits,
+    TracedModel,
     export_library,
     trace_model,
 )
@@ -36,16 +38,21 @@ class EmulatedChip:
     arch: str
     kernels: list[Kernels] = field(default_factory=list)
 
+    def lower(self, traced: TracedModel) -> tuple[Any, Kernels]:
+        """Return the host's executable, and the kernels that it calls by name."""
+        with captured(self.arch) as capture:
+            executable = traced.lower(cuda_target(self.tier.first), ON_HOST)
+        return executable, Kernels(capture.kernels, capture.source(), self.arch)
+
     def build(self, plan: ModelPlan, profile: CpuProfile) -> BuiltLibrary:
         """Build the library in the place of a processor's. Raises CompileError."""
         plan = replace(plan, kv_dtype="float16")
         gpu_kernels = GpuKernels(self.tier.profile, plan.arithmetic, plan.attention_shape)
         traced = trace_model(plan, gpu_kernels)
-        with captured(self.arch) as capture:
-            executable = traced.lower(cuda_target(self.tier.first), ON_HOST)
+        executable, kernels = self.lower(traced)
         for host in executable.mod.imports:
             host.clear_imports()  # of the empty module that stands for the device's
-        self.kernels.append(Kernels(capture.kernels, capture.source(), self.arch))
+        self.kernels.append(kernels)
         traits = TargetTraits(
             kind="cpu",
             tier=profile.name,

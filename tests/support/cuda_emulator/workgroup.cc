@@ -1,5 +1,6 @@
 #include "workgroup.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 
@@ -16,8 +17,10 @@ struct Meeting {
   const char* name = nullptr;
   unsigned arrived = 0;
   unsigned wanted = 0;
-  const void* inputs[kMostThreads];
-  void* outputs[kMostThreads];
+  const void* inputs[kMostThreads] = {};
+  void* outputs[kMostThreads] = {};
+  Compute compute = nullptr;
+  const void* context = nullptr;
 };
 
 struct Meetings {
@@ -29,6 +32,7 @@ struct Meetings {
 };
 
 Meetings meetings;
+bool lanes_may_be_absent = false;
 
 unsigned size_of(Scope scope) {
   switch (scope) {
@@ -55,6 +59,16 @@ void clear(Meeting& meeting) {
   meeting.name = nullptr;
 }
 
+void conclude(Meeting& meeting) {
+  if (meeting.compute != nullptr) {
+    meeting.compute(meeting.inputs, meeting.outputs, meeting.wanted, meeting.context);
+  }
+  std::fill_n(meeting.inputs, meeting.wanted, nullptr);
+  std::fill_n(meeting.outputs, meeting.wanted, nullptr);
+  clear(meeting);
+  fibers().wake(&meeting);
+}
+
 bool arrive(Meeting& meeting, const char* name) {
   if (meeting.arrived > 0 && std::strcmp(meeting.name, name) != 0) {
     fail("%s meets %s: threads of one group are in different operations", name, meeting.name);
@@ -77,13 +91,29 @@ void meet(Scope scope, const char* name, const void* input, void* output, Comput
   meeting.wanted = count;
   meeting.inputs[thread - first] = input;
   meeting.outputs[thread - first] = output;
+  meeting.compute = compute;
+  meeting.context = context;
   if (!arrive(meeting, name)) {
     fibers().sleep(&meeting, name);
     return;
   }
-  if (compute != nullptr) compute(meeting.inputs, meeting.outputs, count, context);
-  clear(meeting);
-  fibers().wake(&meeting);
+  conclude(meeting);
+}
+
+void allow_absent_lanes(bool allowed) { lanes_may_be_absent = allowed; }
+
+bool conclude_without_absent_lanes() {
+  if (!lanes_may_be_absent) return false;
+  const auto conclude_one = [](Meeting* first, unsigned count) {
+    for (unsigned i = 0; i < count; ++i) {
+      if (first[i].arrived == 0) continue;
+      conclude(first[i]);
+      return true;
+    }
+    return false;
+  };
+  return conclude_one(meetings.warps, kMostThreads / kLanes) ||
+         conclude_one(meetings.waves64, kMostThreads / (2 * kLanes));
 }
 
 void named_barrier(unsigned id, unsigned count, bool wait) {

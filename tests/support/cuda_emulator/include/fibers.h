@@ -71,6 +71,7 @@ class Fibers {
 
 Fibers& fibers();
 void reset_meetings();
+bool conclude_without_absent_lanes();  // whether some can go on
 void forget_copies();
 void forget_bulk_copies();
 bool bulk_copies_are_done();

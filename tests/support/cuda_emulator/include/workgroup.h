@@ -21,13 +21,17 @@ struct Index {
 enum class Scope { kWarp, kWave64, kWarpgroup, kWorkgroup };
 
 // What the last thread to arrive does for all: inputs and outputs by place in the scope; those of
-// threads that the workgroup does not have are null.
+// threads that the workgroup does not have, or that are absent, are null.
 using Compute = void (*)(const void* const* inputs, void* const* outputs, unsigned count,
                          const void* context);
 
 // Wait until every thread of the scope is here too, under the same name; then compute once.
 void meet(Scope scope, const char* name, const void* input, void* output, Compute compute,
           const void* context);
+
+// AMD's lanes that are elsewhere are only switched off: where `allowed`, a wave goes on without them
+// once nobody else can run.
+void allow_absent_lanes(bool allowed);
 
 // Wait at barrier `id` (PTX ISA, bar) for `count` threads; one that only arrives goes on.
 void named_barrier(unsigned id, unsigned count, bool wait);
