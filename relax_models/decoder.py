@@ -15,6 +15,7 @@ from typing import Any
 from tvm.relax.frontend import nn
 
 from ferrylm.relax_models import FAMILIES
+from ferrylm.relax_models.family import Family
 from ferrylm.relax_models.step import DrawState, Step
 from ferrylm.relax_models.weights import WeightSource, linear, vector
 from ferrylm.runtime.manifest import ModelConfig
@@ -38,18 +39,20 @@ def canonical_weights(config: ModelConfig) -> list[WeightSource]:
         final = replace(final, scale=1 / math.sqrt(hidden))
     found = [embedding]
     for index in range(config.num_layers):
-        found += _attention_weights(config, index, family.gain_offset)
-        found += _feed_forward_weights(config, index, family.gain_offset)
+        found += _attention_weights(config, index, family)
+        found += _feed_forward_weights(config, index, family)
     found.append(final)
     if not config.tied_embedding:
         found.append(linear("head", ["lm_head.weight"], config.vocab_size, hidden))
     return found
 
 
-def _attention_weights(config: ModelConfig, index: int, offset: float) -> list[WeightSource]:
+def _attention_weights(config: ModelConfig, index: int, family: Family) -> list[WeightSource]:
+    offset = family.gain_offset
     theirs, ours = f"model.layers.{index}", f"layers.{index}"
     attention, hidden = f"{theirs}.self_attn", config.hidden_size
-    qkv = [f"{attention}.{part}_proj.weight" for part in "qkv"]
+    projections = ["qkv"] if family.fused else list("qkv")
+    qkv = [f"{attention}.{part}_proj.weight" for part in projections]
     found = [
         vector(f"{ours}.attention_norm", [f"{theirs}.input_layernorm.weight"], hidden, offset),
         linear(f"{ours}.qkv", qkv, config.qkv_width, hidden),
@@ -71,11 +74,13 @@ def _attention_weights(config: ModelConfig, index: int, offset: float) -> list[W
     return found
 
 
-def _feed_forward_weights(config: ModelConfig, index: int, offset: float) -> list[WeightSource]:
+def _feed_forward_weights(config: ModelConfig, index: int, family: Family) -> list[WeightSource]:
+    offset = family.gain_offset
     theirs, ours = f"model.layers.{index}", f"layers.{index}"
     hidden, inner = config.hidden_size, config.intermediate_size
     before = "pre_feedforward_layernorm" if config.post_norms else "post_attention_layernorm"
-    gate_up = [f"{theirs}.mlp.{part}_proj.weight" for part in ("gate", "up")]
+    projections = ["gate_up"] if family.fused else ["gate", "up"]
+    gate_up = [f"{theirs}.mlp.{part}_proj.weight" for part in projections]
     found = [
         vector(f"{ours}.feed_forward_norm", [f"{theirs}.{before}.weight"], hidden, offset),
         linear(f"{ours}.gate_up", gate_up, 2 * inner, hidden),

@@ -17,10 +17,11 @@ class Family:
 
     `adapt` adds the family's own to the shape that all models have. `gain_offset` is what stored
     gains of norms lack. With `scaled_embedding` the decoder multiplies the rows of the embedding
-    by the square root of the hidden size.
+    by the square root of the hidden size; `fused` are q, k, v and gate, up in the maker's files.
     """
 
     adapt: Callable[[ModelConfig, Mapping[str, Any]], ModelConfig]
     activation: str = SWIGLU
     gain_offset: float = 0.0
     scaled_embedding: bool = False
+    fused: bool = False

@@ -14,9 +14,8 @@ from ferrylm.errors import UnsupportedModelError
 from ferrylm.relax_models.refusals import refuse_biases
 from ferrylm.runtime.manifest import ModelConfig
 
-_STATED = (
-    "attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar", "sliding_window",
-)  # fmt: skip
+_CAPS = ("attn_logit_softcapping", "final_logit_softcapping")  # null switches one off
+_NUMBERS = ("query_pre_attn_scalar", "sliding_window")
 
 
 def adapt_first(base: ModelConfig, config: Mapping[str, Any]) -> ModelConfig:
@@ -27,11 +26,12 @@ def adapt_first(base: ModelConfig, config: Mapping[str, Any]) -> ModelConfig:
 
 def adapt_second(base: ModelConfig, config: Mapping[str, Any]) -> ModelConfig:
     """Return the shape of a Gemma 2; raises UnsupportedModelError where its config is not whole."""
-    missing = [key for key in _STATED if key not in config]
+    missing = [key for key in _CAPS if key not in config]
+    missing += [key for key in _NUMBERS if config.get(key) is None]
     if missing:
         raise UnsupportedModelError(
             "a configuration of Gemma 2 without " + ", ".join(missing),
-            wanted="all of its own settings, null where one is switched off",
+            wanted="all of its own settings",
             fix="take the config.json of the model's maker",
         )
     cap = config["final_logit_softcapping"]

@@ -24,14 +24,28 @@ _CLASSES = {
     "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM),
     "mistral": (transformers.MistralConfig, transformers.MistralForCausalLM),
     "qwen3": (transformers.Qwen3Config, transformers.Qwen3ForCausalLM),
+    "phi3": (transformers.Phi3Config, transformers.Phi3ForCausalLM),
     "gemma": (transformers.GemmaConfig, transformers.GemmaForCausalLM),
     "gemma2": (transformers.Gemma2Config, transformers.Gemma2ForCausalLM),
 }
 
 
+def _fused(tiny: TinyLlama, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return weights with q, k, v as one matrix, and gate and up as one."""
+    apart = tuple(f".{name}_proj.weight" for name in ("q", "k", "v", "gate", "up"))
+    kept = {name: weight for name, weight in found.items() if not name.endswith(apart)}
+    for index in range(tiny.config.num_layers):
+        ours, theirs = f"layers.{index}.", f"model.layers.{index}."
+        kept[theirs + "self_attn.qkv_proj.weight"] = tiny.weights[ours + "qkv"]
+        kept[theirs + "mlp.gate_up_proj.weight"] = tiny.weights[ours + "gate_up"]
+    return kept
+
+
 def _stored(tiny: TinyLlama) -> dict[str, np.ndarray]:
     """Return the weights as the maker stores them: of a Gemma, without what is folded in."""
     config, found = tiny.config, huggingface_weights(tiny)
+    if config.family == "phi3":
+        return _fused(tiny, found)
     if not config.family.startswith("gemma"):
         return found
     root = np.float32(np.sqrt(config.hidden_size))
@@ -69,8 +83,10 @@ def family_logits(tiny: TinyLlama) -> np.ndarray:
         "tie_word_embeddings": config.tied_embedding,
         "rope_parameters": {"rope_type": config.rope.kind, "rope_theta": config.rope.theta},
         "attn_implementation": "eager",
+        "pad_token_id": 0,
+        "eos_token_id": 1,
     }
-    if config.family == "mistral":
+    if config.family in ("mistral", "phi3"):
         settings["sliding_window"] = config.layer_attention(0).window_tokens
     if config.family == "gemma2":
         variant = config.layer_attention(0)

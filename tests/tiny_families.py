@@ -90,6 +90,21 @@ FAMILIES = {
         activation="geglu",
         logit_cap=3.0,
     ),
+    "phi3": ModelConfig(
+        family="phi3",
+        hidden_size=64,
+        intermediate_size=90,
+        num_layers=2,
+        num_heads=4,
+        num_kv_heads=4,
+        head_dim=16,
+        vocab_size=83,
+        context_length=256,
+        norm_eps=1e-5,
+        tied_embedding=False,
+        rope=RopeConfig("default", 10000.0),
+        attention=(AttentionVariant(window_tokens=40),) * 2,
+    ),
 }
 
 

@@ -125,7 +125,7 @@ FAMILY_RECIPES |= {
     ),
 }
 
-_GEMMA2 = {
+GEMMA2 = {
     "hidden_activation": "gelu_pytorch_tanh",
     "attn_logit_softcapping": 4.0,
     "final_logit_softcapping": 12.0,
@@ -134,7 +134,7 @@ _GEMMA2 = {
 }
 _GEMMA = TinySource(
     hidden=100, inner=90, heads=6, kv_heads=2, head_dim=18, vocabulary=301, family="gemma2",
-    settings=_GEMMA2,
+    settings=GEMMA2,
 )  # fmt: skip
 FAMILY_RECIPES |= {
     "gemma bytes": Recipe(
@@ -143,6 +143,16 @@ FAMILY_RECIPES |= {
     "gemma2 floats": Recipe(replace(_GEMMA, tied=False), "q0f32"),
     "gemma2 nibbles": Recipe(_GEMMA, "q4f16", "int16", batches=(1, 4), vulkan=("subgroup8-dot",)),
 }
+
+FAMILY_RECIPES |= {
+    "phi3 bytes": Recipe(
+        TinySource(
+            hidden=100, inner=90, layers=1, kv_heads=4, head_dim=18, tied=False, family="phi3",
+            settings={"sliding_window": 40},
+        ),
+        "q8f16",
+    ),
+}  # fmt: skip
 
 VULKAN_RECIPES = {name: recipe.vulkan for name, recipe in RECIPES.items() if recipe.vulkan}
 

@@ -17,7 +17,7 @@ from ferrylm.compile.options import CompileOptions
 from ferrylm.runtime import verification
 from ferrylm.runtime.artifact import Artifact
 from ferrylm.runtime.engine import open_engine
-from tests.engine.built_artifacts import host_profiles
+from tests.engine.built_artifacts import GEMMA2, host_profiles
 from tests.engine.opened import prefilled, token_ids
 from tests.engine.tiny_sources import TinySource
 from tests.support.cuda_emulator.model_library import EmulatedChip
@@ -65,6 +65,19 @@ EMULATIONS = (
         backward=True,
     ),
 )
+
+
+# Norms of what is added, after products on matrix units and after others; a capped head.
+EMULATIONS += (
+    Emulation(
+        *("sm90", "90a", "q8f16"),
+        TinySource(
+            hidden=96, inner=160, heads=6, kv_heads=2, vocabulary=301, layers=1, family="gemma2",
+            settings=GEMMA2,
+        ),
+        batches=(1, 2),
+    ),
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=EMULATIONS, ids=str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,8 @@ class TinySource:
             if self.family == "gemma2":
                 for name in ("pre_feedforward_layernorm", "post_feedforward_layernorm"):
                     shapes[f"model.layers.{layer}.{name}.weight"] = (self.hidden,)
-        return {name: _draw(generator, shape) for name, shape in shapes.items()}
+        weights = {name: _draw(generator, shape) for name, shape in shapes.items()}
+        return fused(weights) if self.family == "phi3" else weights
 
     def write(self, folder: Path, *, seed: int = 0, bias: str = "", **config: Any) -> Path:
         """Write the model as a Hugging Face folder.
@@ -110,6 +112,17 @@ class TinySource:
         special = {"bos_token": "<s>", "eos_token": "</s>"}
         (folder / "tokenizer_config.json").write_text(json.dumps(special))
         return folder
+
+
+def fused(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return weights with q, k, v as one matrix, and gate and up as one, as Phi-3 has them."""
+    found: dict[str, np.ndarray] = {}
+    for name, weight in weights.items():
+        name = re.sub(
+            r"\.[qkv]_proj", ".qkv_proj", re.sub(r"\.(gate|up)_proj", ".gate_up_proj", name)
+        )
+        found[name] = np.concatenate([found[name], weight]) if name in found else weight
+    return found
 
 
 def _draw(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

@@ -42,15 +42,88 @@ def test_qwen3_adds_norms_of_query_and_key_heads() -> None:
     assert (norm.rows, norm.columns) == (2 * 26, None)
 
 
+def test_phi3_has_fused_matrices_and_rotates_whole_heads() -> None:
+    names = {weight.name: weight.parts for weight in canonical_weights(read("phi3"))}
+    assert names["layers.0.qkv"] == ("model.layers.0.self_attn.qkv_proj.weight",)
+    assert names["layers.0.gate_up"] == ("model.layers.0.mlp.gate_up_proj.weight",)
+    with pytest.raises(UnsupportedModelError, match="partial_rotary_factor"):
+        read("phi3", partial_rotary_factor=0.75)
+    with pytest.raises(UnsupportedModelError, match="longrope"):
+        read("phi3", rope_scaling={"type": "longrope", "long_factor": [1.0]})
+
+
+GEMMA2 = {
+    "hidden_activation": "gelu_pytorch_tanh",
+    "attn_logit_softcapping": 50.0,
+    "final_logit_softcapping": 30.0,
+    "query_pre_attn_scalar": 64,
+    "sliding_window": 100,
+}
+
+
+def test_gemma_folds_its_conventions_into_weights() -> None:
+    config = read("gemma", hidden_act="gelu")
+    weights = {weight.name: weight for weight in canonical_weights(config)}
+    assert config.activation == "geglu"
+    assert not config.post_norms
+    assert weights["embedding"].scale == 8.0, "the square root of the hidden size"
+    assert (weights["final_norm"].offset, weights["final_norm"].scale) == (1.0, 1 / 8.0)
+    assert (weights["layers.0.attention_norm"].offset, weights["layers.0.qkv"].offset) == (1, 0)
+    untied = {w.name: w for w in canonical_weights(read("gemma", tie_word_embeddings=False))}
+    assert (untied["final_norm"].scale, untied["head"].scale) == (1.0, 1.0)
+
+
+def test_gemma2_has_norms_after_its_parts_and_capped_logits() -> None:
+    config = read("gemma2", **GEMMA2)
+    names = {weight.name: weight.parts for weight in canonical_weights(config)}
+    theirs = "model.layers.0."
+    for ours, part in {
+        "attention_post_norm": "post_attention_layernorm",
+        "feed_forward_norm": "pre_feedforward_layernorm",
+        "feed_forward_post_norm": "post_feedforward_layernorm",
+    }.items():
+        assert names[f"layers.0.{ours}"] == (f"{theirs}{part}.weight",)
+    assert (config.logit_cap, config.layer_attention(0).soft_cap) == (30.0, 50.0)
+    assert [config.layer_attention(i).window_tokens for i in (0, 1)] == [100, None]
+    assert read("gemma2", **{**GEMMA2, "final_logit_softcapping": None}).logit_cap is None
+
+
 REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "biases of Llama": ("llama", {"attention_bias": True}),
     "a bias after attention in Qwen2": ("qwen2", {"attention_out_bias": True}),
     "biases of Qwen3": ("qwen3", {"attention_bias": True}),
+    "biases of Gemma": ("gemma", {"attention_bias": True, "hidden_act": "gelu"}),
     "biases of the feed-forward part": ("qwen2", {"mlp_bias": True}),
 }
 
 
 @pytest.mark.parametrize(("family", "changes"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_is_not_computed_is_refused(family: str, changes: dict[str, Any]) -> None:
+def test_biases_that_are_not_computed_are_refused(family: str, changes: dict[str, Any]) -> None:
     with pytest.raises(UnsupportedModelError, match="biases"):
         read(family, **changes)
+
+
+BAD_GEMMA2 = {
+    "another gate": ({"hidden_activation": "silu"}, "activation"),
+    "a cap of 0": ({"final_logit_softcapping": 0}, "final_logit_softcapping"),
+    "a cap in quotes": ({"final_logit_softcapping": "30"}, "final_logit_softcapping"),
+}
+
+
+@pytest.mark.parametrize(("changes", "named"), BAD_GEMMA2.values(), ids=BAD_GEMMA2.keys())
+def test_a_gemma2_that_is_none_is_refused(changes: dict[str, Any], named: str) -> None:
+    with pytest.raises(UnsupportedModelError, match=named):
+        read("gemma2", **{**GEMMA2, **changes})
+
+
+@pytest.mark.parametrize("key", [key for key in GEMMA2 if key != "hidden_activation"])
+def test_a_gemma2_that_does_not_state_its_settings_is_refused(key: str) -> None:
+    with pytest.raises(UnsupportedModelError, match=key):
+        read("gemma2", **{name: value for name, value in GEMMA2.items() if name != key})
+
+
+def test_a_gate_of_another_family_is_refused() -> None:
+    with pytest.raises(UnsupportedModelError, match="gelu"):
+        read("qwen2", hidden_act="gelu")
+    with pytest.raises(UnsupportedModelError, match="silu"):
+        read("gemma", hidden_act="silu")

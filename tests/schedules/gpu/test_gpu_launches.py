@@ -61,6 +61,14 @@ def test_a_layer_of_a_decode_step_is_five_launches(config: ModelConfig) -> None:
         assert names.count(f"rope_attention_batch{batch}") == LAYERS
 
 
+def test_a_layer_with_norms_of_what_is_added_is_seven() -> None:
+    config = replace(CONFIG, family="gemma2", post_norms=True, activation="geglu", logit_cap=30.0)
+    _, names = launches(config, DOT, 1)
+    assert len(names) == 2 + 7 * LAYERS + 1, names
+    assert names.count("norm_add_prepared_64_batch1") == 2 * LAYERS
+    assert names[-1].startswith("normed_capped_")
+
+
 def test_heads_that_fill_no_groups_of_columns_are_merged_by_a_kernel_of_its_own() -> None:
     _, names = launches(replace(CONFIG, head_dim=18), DOT, 1)
     assert names.count("rope_attention_batch1") == names.count("merge_attention_batch1") == LAYERS
