@@ -151,6 +151,7 @@ def _libraries(
         library.product_arithmetic(weights.storage, options.arithmetic),
         kv_dtype="float32" if options.quantization == "q0f32" else "float16",
         decode_batches=library.DECODE_BATCHES,
+        rounded=options.arithmetic != "f32",
     )
     jobs = [
         library_job(target, plan, options.chips)

@@ -70,7 +70,8 @@ def _arithmetic(operation: Operation, kernels: RecordingKernels) -> str:
     if operation.kind == "rope_attention":
         found = kernels.recorded.attention_arithmetic(rows, operation.variant)
     elif operation.matrix is not None and operation.kind != "embed":
-        found = kernels.recorded.product_arithmetic(rows, operation.matrix.storage)
+        storage, columns = operation.matrix.storage, operation.matrix.columns
+        found = kernels.recorded.product_arithmetic(rows, storage, columns)
     return found
 
 

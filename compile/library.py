@@ -31,7 +31,8 @@ DECODE_BATCHES = (1, 2, 4, 8)
 class ModelPlan:
     """The model as every target compiles it; `storage` has each matrix's canonical form.
 
-    `arithmetic` is the wanted one for grouped weights; a target may be able to do less.
+    `arithmetic` is the wanted one for grouped weights; a target may be able to do less. Where
+    activations are `rounded` they may be rounded to float16 for float16 weights.
     """
 
     config: ModelConfig
@@ -39,6 +40,7 @@ class ModelPlan:
     arithmetic: str
     kv_dtype: str
     decode_batches: tuple[int, ...]
+    rounded: bool = False
 
     @property
     def attention_shape(self) -> AttentionShape:

@@ -54,7 +54,9 @@ def build_rocm_library(
     profile = tier.profile
     arithmetic = profile.arithmetic(plan.arithmetic)
     plan = replace(plan, kv_dtype=_KV_DTYPE, arithmetic=arithmetic)
-    traced = trace_model(plan, GpuKernels(profile, arithmetic, plan.attention_shape))
+    traced = trace_model(
+        plan, GpuKernels(profile, arithmetic, plan.attention_shape, rounded=plan.rounded)
+    )
     traced.add_function(memory_read())
     target = tvm.target.Target(rocm_target(chips[0]), host=tvm.target.Target(_HOST))
     with ahead_of_time(chips) as built:

@@ -56,7 +56,9 @@ def build_vulkan_library(plan: ModelPlan, tier: VulkanTier) -> BuiltLibrary:
     """
     arithmetic = tier.profile.arithmetic(plan.arithmetic)
     plan = replace(plan, kv_dtype=_KV_DTYPE, arithmetic=arithmetic)
-    traced = trace_model(plan, GpuKernels(tier.profile, arithmetic, plan.attention_shape))
+    traced = trace_model(
+        plan, GpuKernels(tier.profile, arithmetic, plan.attention_shape, rounded=plan.rounded)
+    )
     traced.add_function(memory_read())
     target = tvm.target.Target(tier.tvm_target(), host=tvm.target.Target(_HOST))
     with typed_errors():

@@ -78,7 +78,9 @@ def build_cuda_library(
     if profile.matrix and batches == DECODE_BATCHES:
         batches += MATRIX_BATCHES
     plan = replace(plan, kv_dtype=_KV_DTYPE, arithmetic=arithmetic, decode_batches=batches)
-    traced = trace_model(plan, GpuKernels(profile, arithmetic, plan.attention_shape))
+    traced = trace_model(
+        plan, GpuKernels(profile, arithmetic, plan.attention_shape, rounded=plan.rounded)
+    )
     with ahead_of_time():
         executable = traced.lower(cuda_target(tier.first), PIPELINE)
     code, built = export_cuda_library(executable, architectures, report)

@@ -77,9 +77,9 @@ class CpuKernels:
         del rows, variant
         return "f32"
 
-    def product_arithmetic(self, rows: Rows, storage: str) -> str:
-        """Return how products with weights of a storage are computed: f32, int8 or int16."""
-        del rows
+    def product_arithmetic(self, rows: Rows, storage: str, columns: int) -> str:
+        """Return how products with such weights are computed: f32, int8 or int16."""
+        del rows, columns
         return self.arithmetic if storage in ("q4", "q8") else "f32"
 
     def matrix(self, storage: MatrixStorage, *, pairs: bool = False) -> Matrix:

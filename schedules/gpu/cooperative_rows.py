@@ -7,7 +7,7 @@ What is computed says rounded_rows.py; out is as CooperativeRows says.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from tvm.script import tirx as T
 
@@ -29,6 +29,7 @@ class CooperativeRows:
     """
 
     columns: int
+    plain: ClassVar[bool] = False  # weights are quantized
 
     @property
     def width(self) -> int:

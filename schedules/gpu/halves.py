@@ -27,16 +27,21 @@ LANES = 32
 class HalvesLayout:
     """Where the numbers of rows of `columns` columns lie, so that fragments are contiguous.
 
+    `plain` says that the weights they meet are float16 and not quantized.
+
     uint32 (chunks of 128 columns, M / 8, 8 steps, 2 sides, 8 rows, 4 words). Word l of side j of
     step 2 i + h holds columns 32 l + 16 h + 4 i + j and, in its upper half, the one two beyond:
     lane l of four owns group l of the weights (layout.py), whose word i holds these columns, so
-    weights become fragments without leaving their lane. A product does not mind the order of its
-    columns. One side of one step of 8 rows is a core matrix of PTX (wgmma, no swizzle), and what 32
-    lanes load at once are 128 neighbouring bytes. A chunk of many rows is one piece of memory:
-    one bulk copy brings it, and several would be begun one after another.
+    weights become fragments without leaving their lane. For plain weights it holds columns
+    32 i + 8 l + 4 h + 2 j and the next: a lane loads 8 columns, which are fragments as they are. A
+    product does not mind the order of its columns. One side of one step of 8 rows is a core matrix
+    of PTX (wgmma, no swizzle), and what 32 lanes load at once are 128 neighbouring bytes. A chunk
+    of many rows is one piece of memory: one bulk copy brings it, and several would be begun one
+    after another.
     """
 
     columns: int
+    plain: bool = False
 
     @property
     def chunks(self) -> int:
@@ -47,10 +52,18 @@ class HalvesLayout:
         """Return the shape of m rows; what is beyond them in the last tile means nothing."""
         return (self.chunks, row_tiles(m), STEPS, SIDES, MATRIX_ROWS, WORDS)
 
-    @staticmethod
-    def column(step: Any, side: Any, word: Any, half: Any) -> Any:
+    def column(self, step: Any, side: Any, word: Any, half: Any) -> Any:
         """Return the column of a chunk that a half of a word holds."""
+        if self.plain:
+            return step // 2 * 32 + word * 8 + step % 2 * 4 + side * 2 + half
         return word * 32 + step % 2 * 16 + step // 2 * 4 + half * 2 + side
+
+    def place(self, column: Any) -> tuple[Any, Any, Any, Any]:
+        """Return step, side, word and half of a chunk's column."""
+        k = column
+        if self.plain:
+            return k // 32 * 2 + k % 8 // 4, k % 4 // 2, k % 32 // 8, k % 2
+        return k % 16 // 4 * 2 + k % 32 // 16, k % 2, k // 32, k % 4 // 2
 
 
 @T.inline
@@ -92,9 +105,8 @@ def _extent(rows: Rows) -> Any:
     return tile_count(rows) * MATRIX_ROWS if rows.count is None else rows.count
 
 
-def halve(rows: Rows, width: int, threads: int, eps: float | None = None) -> Any:
+def halve(rows: Rows, layout: HalvesLayout, threads: int, eps: float | None = None) -> Any:
     """Return the PrimFunc (x, [gain], out); with `eps` the norm comes first."""
-    layout = HalvesLayout(width)
 
     @T.inline
     def load(x, gain, values, total, m, i, unit):
@@ -104,9 +116,9 @@ def halve(rows: Rows, width: int, threads: int, eps: float | None = None) -> Any
     return round_rows(_extent(rows), layout, units, threads, LANES, eps, load, store_unit)
 
 
-def expose_halves(rows: Rows, width: int, threads: int) -> Any:
+def expose_halves(rows: Rows, layout: HalvesLayout, threads: int) -> Any:
     """Return the PrimFunc (words, out), float32 (M, padded(H)), for checks; 0 beyond H."""
-    extent, wide, layout = _extent(rows), padded(width), HalvesLayout(width)
+    extent, wide = _extent(rows), padded(layout.columns)
 
     @T.prim_func(s_tir=True, private=True)
     def func(pwords: T.handle, pout: T.handle):
@@ -118,15 +130,16 @@ def expose_halves(rows: Rows, width: int, threads: int) -> Any:
                 word = T.alloc_buffer((1,), "uint32", scope="local")
                 for i in T.serial((wide + threads - 1) // threads):
                     k = T.meta_var(i * threads + thread)
+                    place = T.meta_var(layout.place(k % CHUNK))
                     if k < wide:
                         word[0] = words[
                             k // CHUNK,
                             m // MATRIX_ROWS,
-                            k % 16 // 4 * 2 + k % 32 // 16,
-                            k % 2,
+                            place[0],
+                            place[1],
                             m % MATRIX_ROWS,
-                            k % CHUNK // 32,
+                            place[2],
                         ]
-                        out[m, k] = half_of(word[0], k % 4 // 2)
+                        out[m, k] = half_of(word[0], place[3])
 
     return func

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="untyped-decorator,no-untyped-def,valid-type"
-"""Quantized weights as fragments of halves for matrix units.
+"""Weights as fragments of halves for matrix units.
 
 A lane holds one group of each of two rows: the words of layout.py. Code c becomes the half 1024 + c
 by setting bits, the words' upper nibbles 1024 + 16 c; what is too much goes by exact arithmetic,
@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from tvm.script import tirx as T
 
+from ferrylm.schedules.gpu.halves import CHUNK
+from ferrylm.schedules.gpu.layout import GROUP
 from ferrylm.schedules.gpu.operations import half2_fma, half2_mul, half2_sub, lop3
+from ferrylm.schedules.gpu.rounded_rows import WORDS
 
 _AND_OR = 0xEA  # lop3's table of (a & b) | c
 _MAGIC = 0x64006400  # 1024 in both halves
@@ -82,3 +85,25 @@ def make_batch(words, factors, fragment, place, batch, steps, band, fmt):  # noq
                         T.uint32(_BYTE_BIAS),
                     )
                 scaled(fragment, index, row, factors, fmt.minimum)
+
+
+@T.inline
+def load_plain(weight, words, band, thread, chunk, batch, rows):  # noqa: D103
+    # Weights of two steps that are not quantized. Beyond the last column activations are zero.
+    for half in T.unroll(2):
+        column = T.meta_var(
+            T.min(chunk * CHUNK + batch * GROUP + thread % 4 * 8, rows.product.fmt.columns - 8)
+        )
+        words[T.ramp((batch % 2 * 2 + half) * WORDS, 1, WORDS)] = T.reinterpret(
+            weight[rows.matrix_row(band, thread, half), T.ramp(column, 1, 8)], dtype="uint32x4"
+        )
+
+
+@T.inline
+def take_plain(words, fragment, place, batch):  # noqa: D103
+    for step in T.unroll(2):
+        for side in T.unroll(2):
+            for half in T.unroll(2):
+                fragment[place + step * 4 + side * 2 + half] = words[
+                    (batch % 2 * 2 + half) * WORDS + step * 2 + side
+                ]

@@ -32,12 +32,12 @@ class HalvesRows:
     @property
     def inputs(self) -> HalvesLayout:
         """Return how the activations lie."""
-        return HalvesLayout(self.product.fmt.columns)
+        return HalvesLayout(self.product.fmt.columns, not self.product.fmt.grouped)
 
     @property
     def results(self) -> HalvesLayout:
-        """Return how the results lie if they are halves."""
-        return HalvesLayout(self.product.outputs)
+        """Return how the results lie if they are halves: for weights like these."""
+        return HalvesLayout(self.product.outputs, not self.product.fmt.grouped)
 
     @property
     def chunks(self) -> int:
@@ -62,7 +62,7 @@ class HalvesRows:
         if not self.product.pairs:
             return band * ROWS + half * 8 + row
         chunk, step, side = self.place(band)
-        return chunk * CHUNK + HalvesLayout.column(step, side, row // 2, row % 2)
+        return chunk * CHUNK + self.results.column(step, side, row // 2, row % 2)
 
     def matrix_row(self, band: Any, thread: Any, half: int) -> Any:
         """Return the row of the matrix; beyond the end, the last."""
@@ -130,8 +130,11 @@ class HalvesGrid(_Grid):
 
     @property
     def words(self) -> int:
-        """Return the words of codes of a lane's two rows of a chunk."""
-        return 2 * self.product.fmt.words
+        """Return the words of a lane's two rows that are on their way at once.
+
+        They are the codes of a chunk, or what two operations multiply of weights as they are.
+        """
+        return 2 * self.product.fmt.words if self.product.fmt.grouped else 16
 
     @property
     def shared_words(self) -> int:

@@ -44,54 +44,64 @@ class HalvesKernels:
         cap: float = 0.0,
     ) -> Any:
         """Apply RMSNorm, then the matrix; the result of swiglu is Halves."""
-        m, width = x.shape[0], weight.fmt.columns
-        make = lambda: self._halve(rows, width, eps)  # noqa: E731
-        out = self._placeholder(m, width)
-        normed = self._call(rows, f"norm_halves_{width}", make, [x, gain], out)
-        product, added = (
-            Product(rows, weight.fmt, epilogue, cap=cap),
-            [] if bias is None else [bias],
-        )
-        return self._product(rows, m, product, normed, weight, added)
+        fmt = weight.fmt
+        normed = self._halves(rows, x, self._layout(fmt.columns, not fmt.grouped), gain, eps)
+        product, added = Product(rows, fmt, epilogue, cap=cap), [] if bias is None else [bias]
+        return self._product(product, normed, weight, added)
 
-    def linear(
-        self, rows: Rows, x: Any, weight: Any, m: Any, epilogue: str, added: list[Tensor]
-    ) -> Any:
-        """Apply the matrix to m rows, then the epilogue residual or plain."""
-        width = weight.fmt.columns
+    def linear(self, rows: Rows, x: Any, weight: Any, epilogue: str, added: list[Tensor]) -> Any:
+        """Apply the matrix, then the epilogue residual or plain."""
+        fmt, plain = weight.fmt, not weight.fmt.grouped
+        if isinstance(x, Halves) and x.plain != plain:
+            x = self.expose(rows, x)
         if not isinstance(x, Halves):
-            make = lambda: self._halve(rows, width)  # noqa: E731
-            words = self._call(rows, f"halves_{width}", make, [x], self._placeholder(m, width))
-            x = Halves(words, m, width)
-        product = Product(rows, weight.fmt, epilogue)
-        return self._product(rows, m, product, x.words, weight, added)
+            x = self._halves(rows, x, self._layout(fmt.columns, plain))
+        return self._product(Product(rows, fmt, epilogue), x, weight, added)
 
     def expose(self, rows: Rows, activation: Halves) -> Tensor:
         """Return halves as float32 rows."""
-        width = activation.width
-        out = nn.Tensor.placeholder((activation.m, padded(width)), "float32")
-        make = lambda: self._expose(rows, width)  # noqa: E731
-        return self._call(rows, f"expose_halves_{width}", make, [activation.words], out)
+        layout = self._layout(activation.width, activation.plain)
+        out = nn.Tensor.placeholder((activation.m, padded(layout.columns)), "float32")
+        make = lambda: self._expose(rows, layout)  # noqa: E731
+        return self._call(rows, f"expose_halves_{_tag(layout)}", make, [activation.words], out)
 
-    def _product(
-        self, rows: Rows, m: Any, product: Product, x: Tensor, weight: Any, added: list[Tensor]
-    ) -> Any:
+    def _halves(
+        self,
+        rows: Rows,
+        x: Tensor,
+        layout: Any,
+        gain: Tensor | None = None,
+        eps: float | None = None,
+    ) -> Halves:
+        """Round rows, with a gain and eps after their norm."""
+        make = lambda: self._halve(rows, layout, eps)  # noqa: E731
+        out = nn.Tensor.placeholder(layout.shape(x.shape[0]), "uint32")
+        name, args = ("halves", [x]) if gain is None else ("norm_halves", [x, gain])
+        words = self._call(rows, f"{name}_{_tag(layout)}", make, args, out)
+        return Halves(words, x.shape[0], layout.columns, layout.plain)
+
+    def _product(self, product: Product, x: Halves, weight: Any, added: list[Tensor]) -> Any:
         fmt, outputs = product.fmt, product.outputs
-        out = nn.Tensor.placeholder((m, padded(outputs)), "float32")
+        results = self._layout(outputs, x.plain)
+        out = nn.Tensor.placeholder((x.m, padded(outputs)), "float32")
         if product.pairs:
-            out = self._placeholder(m, outputs)
+            out = nn.Tensor.placeholder(results.shape(x.m), "uint32")
 
         make = lambda: self._multiply(product)  # noqa: E731
         minimum = "m" if fmt.minimum else ""
         name = f"{product.epilogue}_{fmt.storage}{minimum}_f16_{fmt.rows}x{fmt.columns}"
-        found = self._call(rows, name, make, [x, *weight.tensors(), *added], out)
-        return Halves(found, m, outputs) if product.pairs else found
+        found = self._call(product.rows, name, make, [x.words, *weight.tensors(), *added], out)
+        return Halves(found, x.m, outputs, x.plain) if product.pairs else found
 
-    def _halve(self, rows: Rows, width: int, eps: float | None = None) -> Any:
-        return halve(rows, width, self._threads, eps)
+    def _layout(self, width: int, plain: bool) -> Any:
+        """Return how rows of halves lie for weights that are `plain`, not quantized."""
+        return HalvesLayout(width, plain)
 
-    def _expose(self, rows: Rows, width: int) -> Any:
-        return expose_halves(rows, width, self._threads)
+    def _halve(self, rows: Rows, layout: Any, eps: float | None) -> Any:
+        return halve(rows, layout, self._threads, eps)
+
+    def _expose(self, rows: Rows, layout: Any) -> Any:
+        return expose_halves(rows, layout, self._threads)
 
     def _multiply(self, product: Product) -> Any:
         overlap = self._profile.overlap
@@ -99,5 +109,6 @@ class HalvesKernels:
             return stream_halves(product, halves_stream_tile(product), overlap=overlap)
         return halves_matmul(product, halves_tile(self._profile, product.fmt.rows), overlap=overlap)
 
-    def _placeholder(self, m: Any, width: int) -> Tensor:
-        return nn.Tensor.placeholder(HalvesLayout(width).shape(m), "uint32")
+
+def _tag(layout: Any) -> str:
+    return f"{layout.columns}{'_plain' if layout.plain else ''}"

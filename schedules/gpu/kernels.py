@@ -45,8 +45,10 @@ class GpuKernels(ProductKernels):
     row_tile = ROW_TILE
     draws = True
 
-    def __init__(self, profile: GpuProfile, arithmetic: str, shape: AttentionShape) -> None:
-        super().__init__(profile, arithmetic)
+    def __init__(
+        self, profile: GpuProfile, arithmetic: str, shape: AttentionShape, *, rounded: bool = False
+    ) -> None:
+        super().__init__(profile, arithmetic, rounded=rounded)
         self.shape = shape
         self._attention = DecodeAttention(profile, shape, self._launched, self._call)
         self._prompt_attention = PromptAttention(profile, shape, self._launched, self._call)

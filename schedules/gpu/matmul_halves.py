@@ -1,5 +1,5 @@
 # mypy: disable-error-code="untyped-decorator,no-untyped-def,valid-type"
-"""Product of a quantized matrix and many rows of float16 activations on matrix units (NVIDIA).
+"""Product of a matrix and many rows of float16 activations on matrix units (NVIDIA).
 
 computes  plain     y[m, n] = sum_k w[n, k] * x[m, k]
           residual  plus residual[m, n]
@@ -25,7 +25,7 @@ from tvm.script import tirx as T
 
 from ferrylm.schedules.gpu.halves import SIDES, STEPS
 from ferrylm.schedules.gpu.halves_epilogue import store_halves, store_rows
-from ferrylm.schedules.gpu.halves_fragments import load_codes, make_batch
+from ferrylm.schedules.gpu.halves_fragments import load_codes, load_plain, make_batch, take_plain
 from ferrylm.schedules.gpu.halves_grid import HalvesGrid, HalvesTile
 from ferrylm.schedules.gpu.launch_bounds import resident
 from ferrylm.schedules.gpu.layout import MATRIX_ROWS, padded
@@ -48,6 +48,7 @@ from ferrylm.schedules.gpu.row_counts import tile_count
 from ferrylm.schedules.signature import without
 
 TOGETHER = 2  # steps of a chunk that one operation multiplies
+BATCHES = STEPS // TOGETHER
 
 
 @T.inline
@@ -68,13 +69,50 @@ def load_stage(x, ring, barriers, first_tile, tiles, iteration, grid):  # noqa: 
 
 
 @T.inline
-def first_batch(words, terms, held, factors, fragment, grid):  # noqa: D103
-    for i in T.unroll(grid.words):
-        held[i] = words[i]
-    for half in T.unroll(2):
-        for term in T.unroll(2 if grid.product.fmt.minimum else 1):
-            factors[half, term] = half2_broadcast(terms[half, term])
-    make_batch(held, factors, fragment, 0, 0, TOGETHER, 0, grid.product.fmt)
+def first_weights(  # noqa: D103
+    weight, codes, scale, minimum, words, terms, workgroup, thread, grid
+):
+    if grid.product.fmt.grouped:
+        load_codes(
+            codes, scale, minimum, words, terms, grid.band(workgroup, thread), thread, 0, 0,
+            grid.rows,
+        )  # fmt: skip
+    else:
+        for batch in T.unroll(2):
+            load_plain(weight, words, grid.band(workgroup, thread), thread, 0, batch, grid.rows)
+
+
+@T.inline
+def next_codes(  # noqa: D103
+    codes, scale, minimum, words, terms, workgroup, thread, chunk, grid
+):
+    if grid.product.fmt.grouped:
+        load_codes(
+            codes, scale, minimum, words, terms, grid.band(workgroup, thread), thread,
+            T.min(chunk, grid.rows.chunks - 1), 0, grid.rows,
+        )  # fmt: skip
+
+
+@T.inline
+def make_weights(  # noqa: D103
+    weight, words, terms, held, factors, fragment, workgroup, thread, chunk, batch, grid
+):
+    place = T.meta_var(batch % 2 * 4 * TOGETHER)
+    if grid.product.fmt.grouped:
+        if batch == 0:
+            for i in T.unroll(grid.words):
+                held[i] = words[i]
+            for half in T.unroll(2):
+                for term in T.unroll(2 if grid.product.fmt.minimum else 1):
+                    factors[half, term] = half2_broadcast(terms[half, term])
+        make_batch(held, factors, fragment, place, batch, TOGETHER, 0, grid.product.fmt)
+    else:
+        take_plain(words, fragment, place, batch)
+        load_plain(
+            weight, words, grid.band(workgroup, thread), thread,
+            T.min(chunk + (batch + 2) // BATCHES, grid.rows.chunks - 1), (batch + 2) % BATCHES,
+            grid.rows,
+        )  # fmt: skip
 
 
 @T.inline
@@ -97,32 +135,30 @@ def multiply_batch(fragment, sums, ring, chunk, batch, grid):  # noqa: D103
 
 @T.inline
 def multiply_chunks(  # noqa: D103
-    x, codes, scale, minimum, ring, barriers, sums, words, terms, first_tile, tiles, workgroup,
-    thread, grid,
+    x, weight, codes, scale, minimum, ring, barriers, sums, words, terms, first_tile, tiles,
+    workgroup, thread, grid,
 ):  # fmt: skip
     held = T.alloc_buffer((grid.words,), "uint32", scope="local")
     factors = T.alloc_buffer((2, 2), "uint32", scope="local")
     fragment = T.alloc_buffer((2 * 4 * TOGETHER,), "uint32", scope="local")
-    first_batch(words, terms, held, factors, fragment, grid)
+    make_weights(weight, words, terms, held, factors, fragment, workgroup, thread, 0, 0, grid)
     for chunk in T.serial(grid.rows.chunks):
-        load_codes(
-            codes, scale, minimum, words, terms, grid.band(workgroup, thread), thread,
-            T.min(chunk + 1, grid.rows.chunks - 1), 0, grid.rows,
-        )  # fmt: skip
+        next_codes(codes, scale, minimum, words, terms, workgroup, thread, chunk + 1, grid)
         T.evaluate(copy_async_wait(grid.tile.lead - 1))
         T.evaluate(ring_wait(T.address_of(barriers[0]), chunk, grid.tile.stages))
         multiply_batch(fragment, sums, ring, chunk, 0, grid)
         if chunk > 0:
             T.evaluate(ring_release(T.address_of(barriers[0]), chunk - 1, grid.tile.stages))
         load_stage(x, ring, barriers, first_tile, tiles, chunk + grid.tile.lead, grid)
-        for batch in T.unroll(1, STEPS // TOGETHER):
-            make_batch(
-                held, factors, fragment, batch % 2 * 4 * TOGETHER, batch, TOGETHER, 0,
-                grid.product.fmt,
-            )  # fmt: skip
+        for batch in T.unroll(1, BATCHES):
+            make_weights(
+                weight, words, terms, held, factors, fragment, workgroup, thread, chunk, batch, grid
+            )
             multiply_batch(fragment, sums, ring, chunk, batch, grid)
         # Before the loop goes round: behind its end the compiler would wait for all products.
-        first_batch(words, terms, held, factors, fragment, grid)
+        make_weights(
+            weight, words, terms, held, factors, fragment, workgroup, thread, chunk + 1, 0, grid
+        )
     T.evaluate(multiply_end(T.address_of(sums[0]), grid.tile.row_tiles))
 
 
@@ -134,11 +170,13 @@ def halves_matmul(product: Product, tile: HalvesTile, *, overlap: bool = False) 
     fmt, grid = product.fmt, HalvesGrid(product, tile)
     tiles = tile_count(product.rows)
     extent, outputs = tiles * MATRIX_ROWS, padded(product.outputs)
-    (_, codes_shape), (_, scale_shape) = fmt.tensors()["codes"], fmt.tensors()["scale"]
+    tensors, absent = fmt.tensors(), ("", (1, 1, 1))
+    (_, codes_shape), (_, scale_shape) = tensors.get("codes", absent), tensors.get("scale", absent)
 
     @T.prim_func(s_tir=True, private=True)
     def func(
         px: T.handle,
+        weight: T.Buffer((fmt.rows, fmt.columns), "float16"),
         codes: T.Buffer(codes_shape, "uint32"),
         scale: T.Buffer(scale_shape, "float16"),
         minimum: T.Buffer(scale_shape, "float16"),
@@ -163,17 +201,16 @@ def halves_matmul(product: Product, tile: HalvesTile, *, overlap: bool = False) 
                         sums[i] = T.float32(0)
                     words = T.alloc_buffer((grid.words,), "uint32", scope="local")
                     terms = T.alloc_buffer((2, 2), "float16", scope="local")
-                    load_codes(
-                        codes, scale, minimum, words, terms, grid.band(workgroup, thread), thread,
-                        0, 0, grid.rows,
-                    )  # fmt: skip
+                    first_weights(
+                        weight, codes, scale, minimum, words, terms, workgroup, thread, grid
+                    )
                     T.evaluate(ring_begin(T.address_of(barriers[0]), tile.stages))
                     if overlap:
                         T.evaluate(grid_dependency_wait())
                     for stage in T.unroll(tile.lead):
                         load_stage(x, ring, barriers, block * tile.row_tiles, tiles, stage, grid)
                     multiply_chunks(
-                        x, codes, scale, minimum, ring, barriers, sums, words, terms,
+                        x, weight, codes, scale, minimum, ring, barriers, sums, words, terms,
                         block * tile.row_tiles, tiles, workgroup, thread, grid,
                     )  # fmt: skip
                     for i in T.unroll(grid.sums):
@@ -190,7 +227,8 @@ def halves_matmul(product: Product, tile: HalvesTile, *, overlap: bool = False) 
                                 grid.band(workgroup, thread), thread, grid.rows,
                             )  # fmt: skip
 
-    dropped = [name for name in product.unused() if name not in ("gain", "y", "y_codes", "y_terms")]
-    func = without(func, [*dropped, "y" if product.pairs else "out"])
+    dropped = {"weight", "codes", "scale", "minimum"} - set(tensors)
+    dropped |= {"y" if product.pairs else "out"} | ({"residual"} & set(product.unused()))
+    func = without(func, sorted(dropped))
     func = overlapped(func, waits=True) if overlap else func
     return resident(func, tile.workgroups)

@@ -33,11 +33,15 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Halves:
-    """Rows as float16 in a layout for matrix units (halves.py); `m` rows of `width` columns."""
+    """Rows as float16 in a layout for matrix units (halves.py); `m` rows of `width` columns.
+
+    `plain` is that of HalvesLayout.
+    """
 
     words: Tensor
     m: Any
     width: int
+    plain: bool = False
 
     @property
     def shape(self) -> tuple[Any, Any]:

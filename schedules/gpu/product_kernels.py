@@ -21,7 +21,7 @@ from ferrylm.schedules.gpu.norm_add import norm_add
 from ferrylm.schedules.gpu.overlap import LAUNCH_PARAMS, overlapped
 from ferrylm.schedules.gpu.prepared import Halves, Prepared, has_floats, plain
 from ferrylm.schedules.gpu.profile import GpuProfile
-from ferrylm.schedules.gpu.tiles import in_halves, matvec_tile, row_threads
+from ferrylm.schedules.gpu.tiles import in_halves, matvec_tile, plain_in_halves, row_threads
 from ferrylm.schedules.gpu.weight_matrix import Matrix
 from ferrylm.schedules.post_norm import PostNorm
 
@@ -29,10 +29,13 @@ Tensor = Any
 
 
 class ProductKernels:
-    """Products with the weights of one device profile; `arithmetic` is that of grouped weights."""
+    """Products with the weights of one device profile; `arithmetic` is that of grouped weights.
 
-    def __init__(self, profile: GpuProfile, arithmetic: str) -> None:
-        self.profile, self.arithmetic = profile, arithmetic
+    With `rounded` activations that meet float16 weights may be rounded to float16, too.
+    """
+
+    def __init__(self, profile: GpuProfile, arithmetic: str, *, rounded: bool = False) -> None:
+        self.profile, self.arithmetic, self._rounded = profile, arithmetic, rounded
         self._parts = {"int8": 1, "int16": 2, "f32": 0}[arithmetic]
         self._cache: dict[tuple[object, ...], Any] = {}
         halves = HalvesKernels if profile.cooperative is None else CooperativeKernels
@@ -45,12 +48,15 @@ class ProductKernels:
         rows, columns, kind = storage.rows, storage.columns, storage.storage
         return Matrix(WeightFormat(rows, columns, kind, storage.minimum, arithmetic))
 
-    def product_arithmetic(self, rows: Rows, storage: str) -> str:
-        """Return how products with weights of a storage are computed: f32, int8, int16 or f16."""
-        if storage not in ("q4", "q8") or self._parts == 0:
-            return "f32"
-        fmt = WeightFormat(1, 1, storage, False, self.arithmetic)
-        return "f16" if in_halves(self.profile, rows, fmt) else self.arithmetic
+    def product_arithmetic(self, rows: Rows, storage: str, columns: int) -> str:
+        """Return how products with such weights are computed: f32, int8, int16 or f16."""
+        arithmetic = self.arithmetic if storage in ("q4", "q8") else "f32"
+        fmt = WeightFormat(1, columns, storage, False, arithmetic)
+        return "f16" if self._in_halves(rows, fmt) else arithmetic
+
+    def _in_halves(self, rows: Rows, fmt: WeightFormat) -> bool:
+        plain = self._rounded and plain_in_halves(self.profile, rows, fmt)
+        return plain or in_halves(self.profile, rows, fmt)
 
     def _call(self, rows: Rows, name: str, make: Any, args: list[Any], out: Any) -> Any:
         key = (name, rows.count)
@@ -80,7 +86,7 @@ class ProductKernels:
         The result of swiglu and geglu is Prepared where the arithmetic is an integer one.
         """
         width, fmt = weight.fmt.columns, weight.fmt
-        if in_halves(self.profile, rows, fmt):
+        if self._in_halves(rows, fmt):
             return self._halves.norm_linear(rows, plain(x), gain, weight, eps, epilogue, bias, cap)
         added = [] if bias is None else [bias]
         if not fmt.integer:
@@ -113,7 +119,7 @@ class ProductKernels:
         if post is None:
             return self._linear(rows, x, weight, "residual", added, next_gain)
         y = self._linear(rows, x, weight, "plain", added, None)
-        integer = weight.fmt.integer and not in_halves(self.profile, rows, weight.fmt)
+        integer = weight.fmt.integer and not self._in_halves(rows, weight.fmt)
         parts = self._parts if integer and next_gain is not None else 0
         return self._norm_add(rows, y, post, added, weight.fmt.rows, next_gain, parts)
 
@@ -128,8 +134,8 @@ class ProductKernels:
     ) -> Any:
         fmt, m = weight.fmt, residual.shape[0]
         added = [residual] if epilogue == "residual" else []
-        if in_halves(self.profile, rows, fmt):
-            return self._halves.linear(rows, x, weight, m, epilogue, added)
+        if self._in_halves(rows, fmt):
+            return self._halves.linear(rows, x, weight, epilogue, added)
         if not fmt.integer:
             x = plain(x) if has_floats(x) else self.expose(rows, x, x.width)
             return self._matvec(rows, m, Product(rows, fmt, epilogue), [x], weight, added)

@@ -18,7 +18,7 @@ from ferrylm.schedules.gpu.attention_matrix_plan import MatrixAttentionTile, fit
 from ferrylm.schedules.gpu.attention_plan import AttentionTile
 from ferrylm.schedules.gpu.halves_grid import GROUPS as HALVES_GROUPS
 from ferrylm.schedules.gpu.halves_grid import HalvesStreamTile, HalvesTile
-from ferrylm.schedules.gpu.layout import GROUP, WeightFormat, groups
+from ferrylm.schedules.gpu.layout import GROUP, KEY_VECTOR, WeightFormat, groups
 from ferrylm.schedules.gpu.matvec_choice import tuned_tile
 from ferrylm.schedules.gpu.matvec_grid import MatvecTile, Product
 from ferrylm.schedules.gpu.profile import GpuProfile
@@ -89,6 +89,12 @@ def in_halves(profile: GpuProfile, rows: Rows, fmt: WeightFormat) -> bool:
     if profile.cooperative is not None:
         return rows.count is None and fmt.integer
     return on_matrix_units(profile, rows) and fmt.integer
+
+
+def plain_in_halves(profile: GpuProfile, rows: Rows, fmt: WeightFormat) -> bool:
+    """Return the same for float16 weights, if their arithmetic may round activations."""
+    many = rows.count is None and profile.matrix and profile.cooperative is None
+    return many and fmt.storage == "f16" and fmt.vector == KEY_VECTOR
 
 
 def halves_tile(profile: GpuProfile, rows: int) -> HalvesTile:

@@ -46,7 +46,7 @@ def plan(kinds: tuple[str, ...]) -> ModelPlan:
         for (name, shape), kind in zip(SHAPES.items(), kinds, strict=True)
     }
     arithmetic = product_arithmetic(storage, "int16")
-    return ModelPlan(model_config(CONFIG), storage, arithmetic, "float16", (1, 2))
+    return ModelPlan(model_config(CONFIG), storage, arithmetic, "float16", (1, 2), rounded=True)
 
 
 @pytest.mark.parametrize("layer", [("q4", "f16", "q4", "f16"), ("f16", "q4", "f16", "q4")])
@@ -55,10 +55,24 @@ def test_a_quantized_matrix_may_stand_beside_one_that_is_not(
     target: str, layer: tuple[str, ...]
 ) -> None:
     profile, made = PROFILES[target], plan(("q8", *layer))
-    kernels = GpuKernels(profile, profile.arithmetic(made.arithmetic), made.attention_shape)
+    arithmetic = profile.arithmetic(made.arithmetic)
+    kernels = GpuKernels(profile, arithmetic, made.attention_shape, rounded=made.rounded)
     assert trace_model(made, kernels).checks
 
 
 def test_layers_that_are_not_quantized_are_computed_in_floats() -> None:
     assert plan(("q8", "f16", "f16", "f16", "f16")).arithmetic == "f32"
     assert plan(("f16", "f16", "f16", "f16", "q4")).arithmetic == "int16"
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+def test_prompts_meet_float16_weights_on_matrix_units_unless_floats_are_wanted(
+    rounded: bool,
+) -> None:
+    kernels = GpuKernels(
+        PROFILES["cuda-sm90"], "f32", plan(("f16",) * 5).attention_shape, rounded=rounded
+    )
+    prompt, step = kernels.rows(None), kernels.rows(8)
+    assert kernels.product_arithmetic(prompt, "f16", 96) == ("f16" if rounded else "f32")
+    assert kernels.product_arithmetic(prompt, "f16", 100) == "f32"  # rows not of 16 bytes
+    assert kernels.product_arithmetic(step, "f16", 96) == "f32"

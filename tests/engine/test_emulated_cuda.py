@@ -39,7 +39,8 @@ class Emulation:
 
 
 # Hopper multiplies by wgmma, Turing has neither that nor asynchronous copies; heads of 18 are no
-# whole number of vectors. The second model attends within a window, on matrix units.
+# whole number of vectors. The second model attends within a window, on matrix units. Weights of the
+# last are not quantized; a prompt's products with 168 columns take matrix units too.
 EMULATIONS = (
     Emulation(
         *("sm90", "90a", "q4f16"),
@@ -63,6 +64,11 @@ EMULATIONS = (
             hidden=72, inner=104, heads=6, kv_heads=2, head_dim=18, layers=1, family="qwen2"
         ),
         backward=True,
+    ),
+    Emulation(
+        *("sm90", "90a", "q0f16"),
+        TinySource(hidden=96, inner=168, heads=3, kv_heads=1, head_dim=32, layers=1),
+        batches=(1, 2),
     ),
 )
 

@@ -39,10 +39,10 @@ SHAPES |= {"swiglu": (280, 160), "geglu": (136, 100), "capped": (101, 100)}
 OFF = 2e-3
 
 
-def as_halves(x: Array) -> Array:
+def as_halves(x: Array, *, plain: bool = False) -> Array:
     """Return float32 rows (M, K) in HalvesLayout: uint32."""
     m, columns = x.shape
-    layout, filled = HalvesLayout(columns), -(-m // 8) * 8
+    layout, filled = HalvesLayout(columns, plain), -(-m // 8) * 8
     wide = np.zeros((filled, layout.chunks * CHUNK), np.float16)
     wide[:m, :columns] = (x * np.float32(UNIT)).astype(np.float16)
     wide[m:] = np.nan  # rows that fill up a tile mean nothing
@@ -58,8 +58,9 @@ def as_halves(x: Array) -> Array:
     return found.view(np.uint32)[..., 0]
 
 
-def as_rows(words: Array, columns: int) -> Array:
+def as_rows(words: Array, columns: int, *, plain: bool = False) -> Array:
     """Return float64 (M, K) of HalvesLayout."""
+    layout = HalvesLayout(columns, plain)
     chunks, tiles = words.shape[:2]
     halves = np.ascontiguousarray(words).view(np.float16).reshape(*words.shape, 2)
     found = np.zeros((tiles, 8, chunks, CHUNK))
@@ -67,7 +68,7 @@ def as_rows(words: Array, columns: int) -> Array:
         for side in range(SIDES):
             for word in range(WORDS):
                 for half in range(2):
-                    column = HalvesLayout.column(step, side, word, half)
+                    column = layout.column(step, side, word, half)
                     found[..., column] = halves[:, :, step, side, :, word, half].transpose(1, 2, 0)
     return found.reshape(tiles * 8, -1)[:, :columns] / UNIT
 
@@ -104,17 +105,18 @@ def check(built: Any, fmt: WeightFormat, epilogue: str, m: int) -> None:
     canonical = canonical_weights(fmt.storage, fmt.minimum, fmt.rows, fmt.columns)
     outputs = fmt.rows // 2 if epilogue in PAIRED else fmt.rows
     residual = data.random_rows(m, outputs, 2)
-    inputs = [as_halves(x), *data.weights(canonical)]
+    plain = not fmt.grouped
+    inputs = [as_halves(x, plain=plain), *data.weights(canonical)]
     inputs += added(epilogue, residual, outputs)
     shape: tuple[int, ...] = (m, padded(outputs))
     dtype = "float32"
     if epilogue in PAIRED:
-        shape, dtype = HalvesLayout(outputs).shape(m), "uint32"
+        shape, dtype = HalvesLayout(outputs, plain).shape(m), "uint32"
     (found,) = run(built, inputs, [(shape, dtype)])
     expected, allowed = expected_of(x.astype(np.float64), canonical, epilogue, residual)
     if epilogue in PAIRED:
-        rows = as_rows(found, outputs)[:m]
-        assert (as_rows(found, found.shape[1] * CHUNK)[:m, outputs:] == 0).all()
+        rows = as_rows(found, outputs, plain=plain)[:m]
+        assert (as_rows(found, found.shape[0] * CHUNK, plain=plain)[:m, outputs:] == 0).all()
     else:
         rows = found[:, :outputs]
         assert (found[:, outputs:] == 0).all()
@@ -141,6 +143,18 @@ def test_products_of_halves_are_right_to_their_rounding(arch: str, epilogue: str
         check(built[fmt.tag], fmt, epilogue, 136 if fmt is formats[0] else 16)
 
 
+@pytest.mark.parametrize("epilogue", ["residual", "bias", "swiglu"])
+@pytest.mark.parametrize("arch", ["80", "90a"])
+def test_weights_that_are_not_quantized_are_right_to_the_same_rounding(
+    arch: str, epilogue: str
+) -> None:
+    profile = OLD if arch == "80" else NEW
+    fmt = WeightFormat(*SHAPES[epilogue], "f16", False, "f32")
+    tile = halves_tile(profile, 4096)
+    func = halves_matmul(Product(Rows(8), fmt, epilogue), tile, overlap=profile.overlap)
+    check(build({"f": func}, arch=arch)["f"], fmt, epilogue, 136)
+
+
 @pytest.mark.parametrize(("stages", "lead"), [(3, 2), (3, 1), (2, 1)])
 def test_a_ring_that_goes_round_many_times_mixes_no_stages(stages: int, lead: int) -> None:
     fmt = WeightFormat(32, 2100, "q4", False, "int16")
@@ -159,13 +173,14 @@ def test_groups_beyond_the_last_count_for_nothing() -> None:
     check(built["f"], fmt, "plain", 8)
 
 
+@pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize("width", [100, 128, 352])
-def test_rows_become_halves_with_a_norm_or_without_and_rows_again(width: int) -> None:
-    m = 24
+def test_rows_become_halves_with_a_norm_or_without_and_rows_again(width: int, plain: bool) -> None:
+    m, layout = 24, HalvesLayout(width, plain)
     functions = {
-        "plain": halve(Rows(8), width, 32),
-        "normed": halve(Rows(8, m), width, 64, EPS),
-        "exposed": expose_halves(Rows(8), width, 256),
+        "plain": halve(Rows(8), layout, 32),
+        "normed": halve(Rows(8, m), layout, 64, EPS),
+        "exposed": expose_halves(Rows(8), layout, 256),
     }
     built = build(functions, arch="90a")
     x = np.full((m, padded(width)), data.GARBAGE)
@@ -173,18 +188,18 @@ def test_rows_become_halves_with_a_norm_or_without_and_rows_again(width: int) ->
     gain = np.random.default_rng(2).uniform(0.5, 2, width).astype(np.float32)
     wide = x[:, :width].astype(np.float64)
     normed = wide / np.sqrt(np.mean(wide**2, axis=1, keepdims=True) + EPS) * gain
-    shape = (HalvesLayout(width).shape(m), "uint32")
+    shape = (layout.shape(m), "uint32")
     for name, inputs, wanted in (("plain", [x], wide), ("normed", [x, gain], normed)):
         (words,) = run(built[name], inputs, [shape])
-        found = as_rows(words, width)
+        found = as_rows(words, width, plain=plain)
         np.testing.assert_allclose(found, wanted, rtol=2**-10.9, atol=1e-6)
-        assert (as_rows(words, words.shape[1] * CHUNK)[:, width:] == 0).all()
+        assert (as_rows(words, words.shape[0] * CHUNK, plain=plain)[:, width:] == 0).all()
         (rows,) = run(built["exposed"], [words], [((m, padded(width)), "float32")])
         np.testing.assert_array_equal(rows[:, :width], found)
 
 
 def test_a_number_beyond_float16_becomes_infinite_and_not_some_other() -> None:
-    built = build({"f": halve(Rows(8), 32, 256)}, arch="90a")
+    built = build({"f": halve(Rows(8), HalvesLayout(32), 256)}, arch="90a")
     x = np.full((8, 32), 2e6, np.float32)
     x[:, 0] = 1e6
     (words,) = run(built["f"], [x], [(HalvesLayout(32).shape(8), "uint32")])

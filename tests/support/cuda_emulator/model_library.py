@@ -47,7 +47,9 @@ class EmulatedChip:
     def build(self, plan: ModelPlan, profile: CpuProfile) -> BuiltLibrary:
         """Build the library in the place of a processor's. Raises CompileError."""
         plan = replace(plan, kv_dtype="float16")
-        gpu_kernels = GpuKernels(self.tier.profile, plan.arithmetic, plan.attention_shape)
+        gpu_kernels = GpuKernels(
+            self.tier.profile, plan.arithmetic, plan.attention_shape, rounded=plan.rounded
+        )
         traced = trace_model(plan, gpu_kernels)
         executable, kernels = self.lower(traced)
         for host in executable.mod.imports:
