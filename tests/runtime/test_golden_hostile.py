@@ -83,6 +83,9 @@ HOSTILE: dict[str, Callable[[Any], object]] = {
         tolerance=1e9
     ),
     "a case without its keys": lambda g: case_of(g, "rope_decode")["expected"].pop("float16 keys"),
+    "attention of no layer": lambda g: case_of(g, "rope_decode").update(
+        variant={"window_tokens": 2**31 - 1}
+    ),
     "a type that is no type": lambda g: check_of(g, "rope_decode").update(expected="float16 keys"),
     "an empty trace": lambda g: g["trace"].update(steps=[]),
     "a trace beyond the vocabulary": lambda g: g["trace"]["steps"][0].update(token=10**6),
