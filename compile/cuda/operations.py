@@ -12,10 +12,11 @@ from ferrylm.compile.cuda.operations_matrix import MATRIX
 from ferrylm.compile.cuda.operations_memory import MEMORY
 from ferrylm.compile.cuda.operations_subgroup import SUBGROUP
 from ferrylm.compile.cuda.operations_tiles import TILES
+from ferrylm.compile.cuda.operations_warpgroup import WARPGROUP
 
 PREFIX = "ferrylm."
 
 OPERATIONS = {
     operation.name: operation
-    for operation in (*SUBGROUP, *ARITHMETIC, *HALF2, *MEMORY, *MATRIX, *TILES, *DEVICE)
+    for operation in (*SUBGROUP, *ARITHMETIC, *HALF2, *MEMORY, *MATRIX, *TILES, *WARPGROUP, *DEVICE)
 }

@@ -12,6 +12,7 @@ from tests.compile.cuda.cuda_builds import build_kernels, build_library, sources
 from tests.compile.cuda.memory_cases import MEMORY_CASES, dependent_copy
 from tests.compile.cuda.operation_cases import OperationCase, call
 from tests.compile.cuda.operation_table import OPERATION_CASES
+from tests.compile.cuda.warpgroup_case import warpgroup_operations
 
 Mnemonics = dict[str, dict[str, dict[str, int]]]
 
@@ -41,6 +42,7 @@ def test_every_operation_of_the_table_has_a_case() -> None:
     tested = {case.operation or case.name for case in OPERATION_CASES}
     for case in MEMORY_CASES:
         tested |= case.operations
+    tested |= warpgroup_operations()
     assert tested == set(OPERATIONS)
 
 

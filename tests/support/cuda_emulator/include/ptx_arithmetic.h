@@ -25,7 +25,9 @@ inline void ex2_approx_ftz_f32(float& d, float a) {
   d = found < 0x1p-126f ? 0.0f : found;
 }
 
+inline void trap() { fail("trap"); }
 inline void setp_eq_u32(bool& p, uint32_t a, uint32_t b) { p = a == b; }
+inline void setp_lt_f32(bool& p, float a, float b) { p = a < b; }
 inline void setp_ne_b32(bool& p, uint32_t a, uint32_t b) { p = a != b; }
 
 }  // namespace ptx

@@ -14,6 +14,12 @@ inline void mbarrier_init_shared_cta_b64(uint32_t barrier, uint32_t count) {
 inline void mbarrier_arrive_shared_cta_b64(Sink, uint32_t barrier) {
   emulator::barrier_arrive(barrier, 0);
 }
+// When the copies of the thread are done, which is now.
+inline void cp_async_mbarrier_arrive_noinc_shared_cta_b64(uint32_t barrier) {
+  emulator::copy_async_commit();
+  emulator::copy_async_wait(0);
+  emulator::barrier_arrive(barrier, 0);
+}
 inline void mbarrier_arrive_expect_tx_shared_cta_b64(Sink, uint32_t barrier, uint32_t bytes) {
   emulator::barrier_arrive(barrier, bytes);
 }
