@@ -65,7 +65,8 @@ def _variant_words(variant: AttentionVariant) -> str:
         words.append(f" cap {variant.soft_cap!r}")
     if variant.score_scale is not None:
         words.append(f" scale {variant.score_scale!r}")
-    return "".join([*words, *(f" {x}" for x in ("alibi", "sinks") if getattr(variant, x))])
+    flags = ("alibi", "sinks", "local_rope")
+    return "".join([*words, *(f" {x}" for x in flags if getattr(variant, x))])
 
 
 def kernel_case(
@@ -179,8 +180,9 @@ def _attention(
         gains = inputs.gains(name + " gains", 2 * dim)
         for part, gain in ((slice(heads), gains[:dim]), (slice(heads, -kv_heads), gains[dim:])):
             split[:, part] = norm_heads(split[:, part], gain, config.norm_eps)
-    query = rotate(split[:, :heads], positions, config)
-    key = rotate(split[:, heads : heads + kv_heads], positions, config)
+    rope = config.rope_of(variant)
+    query = rotate(split[:, :heads], positions, rope, config.context_length)
+    key = rotate(split[:, heads : heads + kv_heads], positions, rope, config.context_length)
     key, value = key.astype(kv_dtype).astype(np.float64), split[:, heads + kv_heads :]
     output = np.empty((rows, heads, dim))
     for row in range(rows):

@@ -207,15 +207,15 @@ def _arguments(
         return [x, positions, *(inputs.add(name, *tensor) for name, tensor in tensors.items())]
     size = {name: tvm.tirx.Var(name, "int64") for name in ("context", "width", "pages", "page")}
     table = (1 if operation.batch is None else operation.batch, size["width"])
-    half, dtype = config.head_dim // 2, kernels.shape.kv_dtype
+    width, dtype = config.rope_width, kernels.shape.kv_dtype
     pages = (size["pages"], config.num_kv_heads, config.head_dim, size["page"])
     vectors = {"gains": 2 * config.head_dim} if config.head_norm else {}
     if operation.variant.sinks:
         vectors["sinks"] = config.num_heads
     return [
         x,
-        inputs.add("cos", (size["context"], half), "float32"),
-        inputs.add("sin", (size["context"], half), "float32"),
+        inputs.add("cos", (size["context"], width), "float32"),
+        inputs.add("sin", (size["context"], width), "float32"),
         inputs.add("positions", (count,), "int32"),
         inputs.add("block_tables", table, "int32"),
         inputs.add("keys", key_shape(kernels.kv_layout, *pages), dtype),

@@ -17,7 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 from ferrylm.runtime.manifest import (
     PLAIN_ATTENTION,
     AttentionVariant,
-    ModelConfig,
     RopeConfig,
 )
 
@@ -158,12 +157,12 @@ def _yarn_factor(values: Mapping[str, float], factor: float) -> float:
     return magnitude(1.0)
 
 
-def rotate(x: Float64, positions: Sequence[int], config: ModelConfig) -> Float64:
+def rotate(x: Float64, positions: Sequence[int], rope: RopeConfig, context: int) -> Float64:
     """Rotate [rows, heads, head_dim] by the rows' positions; pairs lie head_dim / 2 apart."""
-    frequencies, scale = rope_frequencies(config.rope, config.head_dim, config.context_length)
+    frequencies, scale = rope_frequencies(rope, x.shape[-1], context)
     angles = np.asarray(positions, np.float64)[:, None, None] * frequencies
     cosine, sine = np.cos(angles) * scale, np.sin(angles) * scale
-    half = config.head_dim // 2
+    half = x.shape[-1] // 2
     first, second = x[..., :half], x[..., half:]
     return np.concatenate([first * cosine - second * sine, first * sine + second * cosine], axis=-1)
 

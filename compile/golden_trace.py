@@ -124,7 +124,7 @@ class _Llama:
             qkv = qkv + self.weights(name + "qkv_bias")
         heads = qkv.reshape(len(x), -1, config.head_dim)
         kv = config.num_heads + config.num_kv_heads
-        turned = self._rotate(self._norm_heads(heads[:, :kv], name))
+        turned = self._rotate(self._norm_heads(heads[:, :kv], name), layer)
         key = np.concatenate([self._keys[layer], turned[:, config.num_heads :]])
         value = np.concatenate([self._values[layer], heads[:, kv:]])
         attended = self._attend(turned[:, : config.num_heads], key, value, layer)
@@ -150,9 +150,10 @@ class _Llama:
         found: Floats = x * factors.reshape(*x.shape[:2], 1).astype(self.dtype)
         return found * np.repeat(gains, counts, axis=0)
 
-    def _rotate(self, x: Floats) -> Floats:
+    def _rotate(self, x: Floats, layer: int) -> Floats:
         config = self.config
-        frequencies, scale = rope_frequencies(config.rope, config.head_dim, config.context_length)
+        rope = config.rope_of(config.layer_attention(layer))
+        frequencies, scale = rope_frequencies(rope, config.head_dim, config.context_length)
         positions = np.arange(self.length, self.length + len(x))
         angles = positions[:, None, None] * frequencies
         cosine: Floats = (np.cos(angles) * scale).astype(self.dtype)

@@ -48,7 +48,7 @@ class ModelPlan:
         config = self.config
         return AttentionShape(
             config.num_heads, config.num_kv_heads, config.head_dim, self.kv_dtype,
-            head_norm_eps=config.norm_eps if config.head_norm else None,
+            head_norm_eps=config.norm_eps if config.head_norm else None, ropes=len(config.ropes),
         )  # fmt: skip
 
 

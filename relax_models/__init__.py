@@ -14,4 +14,5 @@ FAMILIES: dict[str, Family] = {
     "phi3": Family(phi3.adapt, fused=True),
     "gemma": Family(gemma.adapt_first, GEGLU, gain_offset=1.0, scaled_embedding=True),
     "gemma2": Family(gemma.adapt_second, GEGLU, gain_offset=1.0, scaled_embedding=True),
+    "gemma3_text": Family(gemma.adapt_third, GEGLU, gain_offset=1.0, scaled_embedding=True),
 }

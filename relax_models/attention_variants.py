@@ -34,6 +34,12 @@ def attention_variants(config: Mapping[str, Any], context: int) -> tuple[Attenti
     return () if all(variant == PLAIN_ATTENTION for variant in found) else found
 
 
+def sliding_layers(config: Mapping[str, Any]) -> list[bool]:
+    """Return which layers are made for a window, whether the context fills it or not."""
+    layers = int(config["num_hidden_layers"])
+    return _sliding_layers(config, _layer_types(config, layers), layers)
+
+
 def _layer_types(config: Mapping[str, Any], layers: int) -> list[str] | None:
     """Return which attention each layer has, if the config says it."""
     kinds = config.get("layer_types")
@@ -60,7 +66,17 @@ def _sliding_layers(config: Mapping[str, Any], kinds: list[str] | None, layers: 
         return [layer >= first for layer in range(layers)]
     if family == "gemma2":
         return [layer % 2 == 0 for layer in range(layers)]
+    if family == "gemma3_text":
+        return [(layer + 1) % _gemma3_pattern(config) != 0 for layer in range(layers)]
     return [True] * layers
+
+
+def _gemma3_pattern(config: Mapping[str, Any]) -> int:
+    """Return which layers of a Gemma 3 see everything: every sixth, unless its config says else."""
+    pattern = config.get("sliding_window_pattern", 6)
+    if type(pattern) is not int or pattern < 1:
+        raise _refused("sliding_window_pattern", pattern, "a whole number")
+    return pattern
 
 
 def _positive(config: Mapping[str, Any], key: str) -> float | None:

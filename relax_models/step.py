@@ -3,7 +3,7 @@
 tokens        int32 (tiles, rows of a tile)
 positions     int32 (M,), -1 for a row of padding
 block_tables  int32 (S, W), page numbers; S = 1 in prefill
-cos, sin      float32 (C, D / 2)
+cos, sin      float32 (C, D / 2), twice as wide where a model has two rotary embeddings
 keys, values  one pool a layer, updated in place, of the shapes of runtime/kv_layout.py
 
 Where kernels draw tokens, generate_B also takes the tensors of runtime/draw_layout.py.
@@ -69,7 +69,7 @@ def step_specs(config: ModelConfig, kernels: Any, batch: int | None) -> list[Any
     """Return nn specs of tokens, positions, block_tables, cos, sin, keys, values."""
     tile = kernels.rows(batch).tile
     tiles = "tiles" if batch is None else batch // tile
-    half, kv_dtype = config.head_dim // 2, kernels.shape.kv_dtype
+    width, kv_dtype = config.rope_width, kernels.shape.kv_dtype
     sizes = ("pages", config.num_kv_heads, config.head_dim, "page_size")
     keys = list(key_shape(kernels.kv_layout, *sizes))
     values = list(value_shape(kernels.kv_layout, *sizes))
@@ -78,8 +78,8 @@ def step_specs(config: ModelConfig, kernels: Any, batch: int | None) -> list[Any
         spec.Tensor([tiles, tile], "int32"),
         spec.Tensor(["rows" if batch is None else batch], "int32"),
         spec.Tensor([1 if batch is None else batch, "table_width"], "int32"),
-        spec.Tensor(["context", half], "float32"),
-        spec.Tensor(["context", half], "float32"),
+        spec.Tensor(["context", width], "float32"),
+        spec.Tensor(["context", width], "float32"),
         spec.Tuple("keys", [spec.Tensor(keys, kv_dtype) for _ in layers]),
         spec.Tuple("values", [spec.Tensor(values, kv_dtype) for _ in layers]),
     ]

@@ -37,5 +37,5 @@ def variant_tag(variant: AttentionVariant) -> str:
     if variant.soft_cap is not None:
         digits = "".join(c if c.isalnum() else "_" for c in repr(variant.soft_cap))
         words.append(f"cap{digits}")
-    words += [name for name in ("alibi", "sinks") if getattr(variant, name)]
+    words += [name for name in ("alibi", "sinks", "local_rope") if getattr(variant, name)]
     return "".join(f"_{word}" for word in words)

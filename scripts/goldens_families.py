@@ -27,6 +27,7 @@ _CLASSES = {
     "phi3": (transformers.Phi3Config, transformers.Phi3ForCausalLM),
     "gemma": (transformers.GemmaConfig, transformers.GemmaForCausalLM),
     "gemma2": (transformers.Gemma2Config, transformers.Gemma2ForCausalLM),
+    "gemma3_text": (transformers.Gemma3TextConfig, transformers.Gemma3ForCausalLM),
 }
 
 
@@ -96,6 +97,22 @@ def family_logits(tiny: TinyLlama) -> np.ndarray:
             "query_pre_attn_scalar": round((variant.score_scale or 1.0) ** -2),
             "final_logit_softcapping": config.logit_cap,
         }
+    if config.local_rope is not None:
+        variant = config.layer_attention(0)
+        settings |= {
+            "sliding_window": variant.window_tokens,
+            "query_pre_attn_scalar": round((variant.score_scale or 1.0) ** -2),
+            "layer_types": [
+                "sliding_attention" if config.layer_attention(i).local_rope else "full_attention"
+                for i in range(config.num_layers)
+            ],
+            "rope_parameters": {
+                "full_attention": settings["rope_parameters"] | config.rope.parameters,
+                "sliding_attention": {
+                    "rope_type": "default", "rope_theta": config.local_rope.theta
+                },
+            },
+        }  # fmt: skip
     model = make_model(make_config(**settings))
     state = {name: torch.from_numpy(weight) for name, weight in _stored(tiny).items()}
     model.load_state_dict(state, strict=True)

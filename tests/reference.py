@@ -250,7 +250,6 @@ def llama_logits(
     if unknown:
         raise ValueError(f"weights that this reference does not use: {sorted(unknown)}")
     ids = np.asarray(token_ids, dtype=np.int64)
-    frequencies, scaling = rope_frequencies(config.rope, config.head_dim, config.context_length)
     heads, kv_heads = config.num_heads, config.num_kv_heads
     cuts = [heads * config.head_dim, (heads + kv_heads) * config.head_dim]
     hidden = float64(weights["embedding"][ids])
@@ -271,6 +270,9 @@ def llama_logits(
             )
         positions = np.arange(len(ids))
         variant = config.layer_attention(index)
+        rope = config.local_rope if variant.local_rope else config.rope
+        assert rope is not None
+        frequencies, scaling = rope_frequencies(rope, config.head_dim, config.context_length)
         attended = variant_reference.attend(
             rotate(query, positions, frequencies, scaling) * variant.scale(config.head_dim),
             positions,

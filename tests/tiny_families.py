@@ -105,6 +105,28 @@ FAMILIES = {
         rope=RopeConfig("default", 10000.0),
         attention=(AttentionVariant(window_tokens=40),) * 2,
     ),
+    "gemma3": ModelConfig(
+        family="gemma3_text",
+        hidden_size=72,
+        intermediate_size=100,
+        num_layers=3,
+        num_heads=4,
+        num_kv_heads=1,
+        head_dim=22,
+        vocab_size=83,
+        context_length=256,
+        norm_eps=1e-6,
+        tied_embedding=True,
+        rope=RopeConfig("linear", 1000000.0, {"factor": 4.0}),
+        attention=tuple(
+            AttentionVariant(window, score_scale=30**-0.5, local_rope=window is not None)
+            for window in (24, 24, None)
+        ),
+        head_norm=True,
+        post_norms=True,
+        activation="geglu",
+        local_rope=RopeConfig("default", 10000.0),
+    ),
 }
 
 

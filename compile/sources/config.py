@@ -74,6 +74,8 @@ def _rope(fields: _Fields) -> dict[str, object]:
     scaling = fields.table("rope_scaling")
     parameters = fields.table("rope_parameters")
     if parameters is not None:
+        if type(parameters.get("full_attention")) is dict:
+            return _two_ropes(parameters, fields.what)
         theta_source = _Fields(parameters, fields.what)
         scaling = {key: value for key, value in parameters.items() if key != "rope_theta"}
         if "rope_theta" not in parameters:
@@ -82,6 +84,20 @@ def _rope(fields: _Fields) -> dict[str, object]:
         scaling = _scaling(_Fields(scaling, fields.what))
     theta = theta_source.number("rope_theta", 1.0, 1e12, default=10000.0)
     return {"rope_theta": theta, "rope_scaling": scaling}
+
+
+def _two_ropes(parameters: Mapping[str, object], what: str) -> dict[str, object]:
+    """Read rope_parameters of a model whose sliding layers rotate in another way, as Gemma 3's."""
+    found = _rope(_Fields({"rope_parameters": parameters["full_attention"]}, what))
+    local = _Fields(parameters, what).table("sliding_attention")
+    if local is not None:
+        theirs = _rope(_Fields({"rope_parameters": local}, what))
+        if theirs["rope_scaling"] is not None:
+            raise _Fields(parameters, what).refusal(
+                "a scaled RoPE of sliding layers", "a plain one"
+            )
+        found["rope_local_base_freq"] = theirs["rope_theta"]
+    return found
 
 
 def _scaling(fields: _Fields) -> dict[str, object] | None:

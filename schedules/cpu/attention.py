@@ -51,6 +51,17 @@ class AttentionShape:
     query_tile: int = 1
     variant: AttentionVariant = PLAIN_ATTENTION
     head_norm_eps: float | None = None  # of an RMSNorm of each query and key head before RoPE
+    ropes: int = 1  # tables of angles side by side
+
+    @property
+    def angles(self) -> int:
+        """Return the columns of the tables of cosines and sines."""
+        return self.ropes * (self.head_dim // 2)
+
+    @property
+    def first_angle(self) -> int:
+        """Return at which of them the variant's table begins."""
+        return self.head_dim // 2 if self.variant.local_rope else 0
 
     @property
     def norms_heads(self) -> bool:

@@ -5,7 +5,8 @@ computes  (a, b) -> (a cos - b sin, b cos + a sin) for the halves a, b of each h
           as Hugging Face's Llama has it), cos and sin of position * frequency from tables;
           where the shape norms heads, of x / sqrt(mean(x^2) + eps) * gain of each head x
 shapes    qkv float32 (M, padded((Hq + 2 Hkv) * D, 16)): query, key, value heads
-          cos, sin float32 (C, D / 2); positions int32 (M,), -1 for a padding row
+          cos, sin float32 (C, D / 2), or those of two rotary embeddings side by side
+          positions int32 (M,), -1 for a padding row
           gains float32 (2 D,): of query heads, then of key heads
           q float32 (M, Hq, D), also scaled by shape.score_scale
           pages as in attention.py, written in place
@@ -33,7 +34,7 @@ def rope_append(rows: Rows, shape: AttentionShape, *, one_sequence: bool) -> Any
     """
     extent, parallel = rows.symbol(), row_loop(rows)
     heads, kv_heads, head_dim = shape.num_heads, shape.num_kv_heads, shape.head_dim
-    half, scale = head_dim // 2, shape.score_scale
+    half, scale, angle = head_dim // 2, shape.score_scale, shape.first_angle
     lanes = next(n for n in (16, 8, 4, 2, 1) if half % n == 0)
     width = padded((heads + 2 * kv_heads) * head_dim)
     sequences = 1 if one_sequence else extent
@@ -48,8 +49,8 @@ def rope_append(rows: Rows, shape: AttentionShape, *, one_sequence: bool) -> Any
         T.func_attr({"tirx.noalias": True})
         pages, page_size, table_width, context = T.int32(), T.int32(), T.int32(), T.int32()
         qkv = T.match_buffer(pqkv, (extent, width), "float32")
-        cos = T.match_buffer(pcos, (context, half), "float32")
-        sin = T.match_buffer(psin, (context, half), "float32")
+        cos = T.match_buffer(pcos, (context, shape.angles), "float32")
+        sin = T.match_buffer(psin, (context, shape.angles), "float32")
         positions = T.match_buffer(ppositions, (extent,), "int32")
         tables = T.match_buffer(ptables, (sequences, table_width), "int32")
         keys = T.match_buffer(pkeys, (pages, kv_heads, head_dim, page_size), shape.kv_dtype)
@@ -63,8 +64,8 @@ def rope_append(rows: Rows, shape: AttentionShape, *, one_sequence: bool) -> Any
             where[2] = where[0] % page_size
             for h in T.serial(heads):
                 turn(
-                    qkv, gains, m, h * head_dim, 0, cos, sin, where[0], rotated, half, lanes, eps,
-                    normed,
+                    qkv, gains, m, h * head_dim, 0, cos, sin, where[0], angle, rotated, half, lanes,
+                    eps, normed,
                 )  # fmt: skip
                 for i in T.serial(2 * half // lanes):
                     for lane in T.vectorized(lanes):
@@ -73,7 +74,7 @@ def rope_append(rows: Rows, shape: AttentionShape, *, one_sequence: bool) -> Any
                 for h in T.serial(kv_heads):
                     turn(
                         qkv, gains, m, (heads + h) * head_dim, head_dim, cos, sin, where[0],
-                        rotated, half, lanes, eps, normed,
+                        angle, rotated, half, lanes, eps, normed,
                     )  # fmt: skip
                     for d in T.serial(head_dim):
                         keys[where[1], h, d, where[2]] = T.cast(rotated[d], shape.kv_dtype)
@@ -110,27 +111,27 @@ def norm_head(qkv, gains, m, first, gain, head, half, lanes, eps):  # noqa: D103
 
 
 @T.inline
-def rotate(qkv, m, first, cos, sin, position, rotated, half, lanes):  # noqa: D103
+def rotate(qkv, m, first, cos, sin, position, angle, rotated, half, lanes):  # noqa: D103
     for i in T.serial(half // lanes):
         for lane in T.vectorized(lanes):
             rotated[i * lanes + lane] = (
-                qkv[m, first + i * lanes + lane] * cos[position, i * lanes + lane]
-                - qkv[m, first + half + i * lanes + lane] * sin[position, i * lanes + lane]
+                qkv[m, first + i * lanes + lane] * cos[position, angle + i * lanes + lane]
+                - qkv[m, first + half + i * lanes + lane] * sin[position, angle + i * lanes + lane]
             )
         for lane in T.vectorized(lanes):
             rotated[half + i * lanes + lane] = (
-                qkv[m, first + half + i * lanes + lane] * cos[position, i * lanes + lane]
-                + qkv[m, first + i * lanes + lane] * sin[position, i * lanes + lane]
+                qkv[m, first + half + i * lanes + lane] * cos[position, angle + i * lanes + lane]
+                + qkv[m, first + i * lanes + lane] * sin[position, angle + i * lanes + lane]
             )
 
 
 @T.inline
 def turn(  # noqa: D103
-    qkv, gains, m, first, gain, cos, sin, position, rotated, half, lanes, eps, normed
+    qkv, gains, m, first, gain, cos, sin, position, angle, rotated, half, lanes, eps, normed
 ):
     if normed:
         head = T.alloc_buffer((1, 2 * half), "float32", scope="local")
         norm_head(qkv, gains, m, first, gain, head, half, lanes, eps)
-        rotate(head, 0, 0, cos, sin, position, rotated, half, lanes)
+        rotate(head, 0, 0, cos, sin, position, angle, rotated, half, lanes)
     else:
-        rotate(qkv, m, first, cos, sin, position, rotated, half, lanes)
+        rotate(qkv, m, first, cos, sin, position, angle, rotated, half, lanes)

@@ -55,7 +55,7 @@ def decode_attention(
     the rest.
     """
     shape, head_dim, kv_heads = plan.shape, plan.head_dim, plan.shape.num_kv_heads
-    half, columns = head_dim // 2, shape.num_heads * head_dim
+    columns = shape.num_heads * head_dim
     qkv_width = padded((shape.num_heads + 2 * kv_heads) * head_dim)
     stored = layout or ActivationLayout(columns, 1)
     ending = Ending(stored, layout is not None, merged, overlap)
@@ -70,8 +70,8 @@ def decode_attention(
         T.func_attr({"tirx.noalias": True, "ferrylm.subgroup_size": plan.subgroup})
         pages, page_size, table_width, context = T.int32(), T.int32(), T.int32(), T.int32()
         qkv = T.match_buffer(pqkv, (batch, qkv_width), "float32")
-        cos = T.match_buffer(pcos, (context, half), "float32")
-        sin = T.match_buffer(psin, (context, half), "float32")
+        cos = T.match_buffer(pcos, (context, shape.angles), "float32")
+        sin = T.match_buffer(psin, (context, shape.angles), "float32")
         positions = T.match_buffer(ppositions, (batch,), "int32")
         tables = T.match_buffer(ptables, (batch, table_width), "int32")
         keys = T.match_buffer(

@@ -23,8 +23,9 @@ def load_angles(angles, cos, sin, gains, thread, position, plan):  # noqa: D103
     count = T.meta_var(plan.pairs)
     for i in T.unroll(count):
         d = T.meta_var((i * plan.threads + thread) % half)
-        angles[2 * i] = cos[T.max(position, 0), d]
-        angles[2 * i + 1] = sin[T.max(position, 0), d]
+        at = T.meta_var(plan.shape.first_angle + d)
+        angles[2 * i] = cos[T.max(position, 0), at]
+        angles[2 * i + 1] = sin[T.max(position, 0), at]
         if plan.shape.norms_heads:
             row = T.meta_var((i * plan.threads + thread) // half)
             gain = T.meta_var(T.Select(row < plan.heads, 0, plan.head_dim) + d)

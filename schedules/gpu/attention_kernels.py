@@ -119,7 +119,7 @@ class PromptAttention:
     call: Callable[..., Any]
 
     def __post_init__(self) -> None:
-        self._ropes: dict[float, Any] = {}  # by the scale of scores
+        self._ropes: dict[tuple[float, int], Any] = {}  # by the scale of scores and the angles
 
     def emit(
         self,
@@ -135,15 +135,15 @@ class PromptAttention:
         profile, variant = self.profile, layer.variant
         shape = replace(self.shape, variant=variant)
         q = nn.Tensor.placeholder((qkv.shape[0], shape.num_heads, shape.head_dim), "float32")
-        if shape.score_scale not in self._ropes:
+        key = (shape.score_scale, shape.first_angle)
+        if key not in self._ropes:
             threads = row_threads(profile, int(qkv.shape[1]))
             func = rope_append(rows, shape, threads, profile.subgroup)
-            self._ropes[shape.score_scale] = self.launched(func)
+            self._ropes[key] = self.launched(func)
         args = [qkv, step.cos, step.sin, step.positions, step.block_tables, keys, values]
         args += [] if layer.head_gains is None else [layer.head_gains]
-        rope = self._ropes[shape.score_scale]
         found = op.tensor_ir_inplace_op(
-            rope, "rope_append_prefill", args, [5, 6, -1], [keys, values, q]
+            self._ropes[key], "rope_append_prefill", args, [5, 6, -1], [keys, values, q]
         )
         args = [found[2], found[0], found[1], step.block_tables, step.positions]
         args += [] if layer.sinks is None else [layer.sinks]

@@ -5,7 +5,8 @@ computes  (a, b) -> (a cos - b sin, b cos + a sin) for the halves a, b of each h
           as Hugging Face's Llama has it), cos and sin of position * frequency from tables;
           where the shape norms heads, of x / sqrt(mean(x^2) + eps) * gain of each head x
 shapes    qkv float32 (M, padded((Hq + 2 Hkv) * D)): query, key, value heads
-          cos, sin float32 (C, D / 2); positions int32 (M,), -1 for a padding row
+          cos, sin float32 (C, D / 2), or those of two rotary embeddings side by side
+          positions int32 (M,), -1 for a padding row
           block_tables int32 (1, W)
           gains float32 (2 D,): of query heads, then of key heads
           q float32 (M, Hq, D), also scaled by shape.score_scale
@@ -35,7 +36,6 @@ def rope_append(rows: Rows, shape: AttentionShape, threads: int, subgroup: int) 
     """
     extent = row_count(rows)
     heads, kv_heads, head_dim = shape.num_heads, shape.num_kv_heads, shape.head_dim
-    half = head_dim // 2
     width = padded((heads + 2 * kv_heads) * head_dim)
     vectors, value_width = -(-head_dim // KEY_VECTOR), padded(head_dim, KEY_VECTOR)
     kv_dtype = shape.kv_dtype
@@ -50,8 +50,8 @@ def rope_append(rows: Rows, shape: AttentionShape, threads: int, subgroup: int) 
         T.func_attr({"tirx.noalias": True})
         pages, page_size, table_width, context = T.int32(), T.int32(), T.int32(), T.int32()
         qkv = T.match_buffer(pqkv, (extent, width), "float32")
-        cos = T.match_buffer(pcos, (context, half), "float32")
-        sin = T.match_buffer(psin, (context, half), "float32")
+        cos = T.match_buffer(pcos, (context, shape.angles), "float32")
+        sin = T.match_buffer(psin, (context, shape.angles), "float32")
         positions = T.match_buffer(ppositions, (extent,), "int32")
         tables = T.match_buffer(ptables, (1, table_width), "int32")
         keys = T.match_buffer(pkeys, (pages, kv_heads, vectors, page_size, KEY_VECTOR), kv_dtype)
@@ -136,7 +136,8 @@ def turn_row(  # noqa: D103
                 if shape.norms_heads:
                     gain = T.meta_var(T.Select(head < heads, 0, 2 * half))
                     scale_pair(turned, factors[head], gains, gain + d, half)
-                rotate(turned, cos[where[0], d], sin[where[0], d])
+                at = T.meta_var(shape.first_angle + d)
+                rotate(turned, cos[where[0], at], sin[where[0], at])
             if head < heads:
                 q[m, head, d] = turned[0] * T.float32(shape.score_scale)
                 q[m, head, half + d] = turned[1] * T.float32(shape.score_scale)

@@ -133,7 +133,9 @@ def test_rope_is_that_of_the_test_reference(kind: str) -> None:
     assert found[1] == pytest.approx(wanted[1], rel=1e-12)
     x = inputs.plain("x", (3, 2, config.head_dim)).astype(np.float64)
     np.testing.assert_allclose(
-        rotate(x, [5, 0, 200], config), reference.rotate(x, [5, 0, 200], *wanted), atol=1e-11
+        rotate(x, [5, 0, 200], config.rope, config.context_length),
+        reference.rotate(x, [5, 0, 200], *wanted),
+        atol=1e-11,
     )
 
 

@@ -47,7 +47,7 @@ def halves_attention(case: KernelCase, config: ModelConfig, *, unseen: int = 0) 
     qkv = inputs.plain(case.name + " qkv", (case.rows, case.width))[:rows].astype(np.float64)
     split = qkv.reshape(rows, heads + 2 * kv_heads, dim)
     query, key = (
-        rotate(part, positions, config)
+        rotate(part, positions, config.rope, config.context_length)
         for part in (split[:, :heads], split[:, heads : heads + kv_heads])
     )
     query = (query / math.sqrt(dim) * math.log2(math.e)).astype(np.float16).astype(np.float64)

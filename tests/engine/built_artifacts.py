@@ -144,6 +144,22 @@ FAMILY_RECIPES |= {
     "gemma2 nibbles": Recipe(_GEMMA, "q4f16", "int16", batches=(1, 4), vulkan=("subgroup8-dot",)),
 }
 
+GEMMA3 = {
+    "hidden_activation": "gelu_pytorch_tanh",
+    "query_pre_attn_scalar": 30,
+    "sliding_window": 40,
+    "sliding_window_pattern": 2,
+    "rope_local_base_freq": 500.0,
+}
+FAMILY_RECIPES |= {
+    "gemma3 floats": Recipe(
+        replace(_GEMMA, family="gemma3_text", settings=GEMMA3, rope_scaling=LINEAR), "q0f32"
+    ),
+    "gemma3 nibbles": Recipe(
+        replace(_GEMMA, family="gemma3_text", settings=GEMMA3), *("q4f16", "int16"),
+        vulkan=("subgroup8-dot",),
+    ),
+}  # fmt: skip
 FAMILY_RECIPES |= {
     "phi3 bytes": Recipe(
         TinySource(

@@ -17,7 +17,7 @@ from ferrylm.compile.options import CompileOptions
 from ferrylm.runtime import verification
 from ferrylm.runtime.artifact import Artifact
 from ferrylm.runtime.engine import open_engine
-from tests.engine.built_artifacts import GEMMA2, host_profiles
+from tests.engine.built_artifacts import GEMMA3, host_profiles
 from tests.engine.opened import prefilled, token_ids
 from tests.engine.tiny_sources import TinySource
 from tests.support.cuda_emulator.model_library import EmulatedChip
@@ -73,13 +73,14 @@ EMULATIONS = (
 )
 
 
-# Norms of what is added, after products on matrix units and after others; a capped head.
+# Norms of heads and of what is added, after products on matrix units and after others; a RoPE for
+# each kind of layer; a capped head, as Gemma 2 has.
 EMULATIONS += (
     Emulation(
         *("sm90", "90a", "q8f16"),
         TinySource(
-            hidden=96, inner=160, heads=6, kv_heads=2, vocabulary=301, layers=1, family="gemma2",
-            settings=GEMMA2,
+            hidden=96, inner=160, heads=6, kv_heads=2, vocabulary=301, family="gemma3_text",
+            settings={**GEMMA3, "final_logit_softcapping": 12.0},
         ),
         batches=(1, 2),
     ),

@@ -87,10 +87,10 @@ class TinySource:
             if self.family == "qwen2":
                 for name, size in (("q", queries), ("k", keys), ("v", keys)):
                     shapes[f"model.layers.{layer}.self_attn.{name}_proj.bias"] = (size,)
-            if self.family == "qwen3":
+            if self.family in ("qwen3", "gemma3_text"):
                 for name in ("q_norm", "k_norm"):
                     shapes[f"model.layers.{layer}.self_attn.{name}.weight"] = (self.head_dim,)
-            if self.family == "gemma2":
+            if self.family in ("gemma2", "gemma3_text"):
                 for name in ("pre_feedforward_layernorm", "post_feedforward_layernorm"):
                     shapes[f"model.layers.{layer}.{name}.weight"] = (self.hidden,)
         weights = {name: _draw(generator, shape) for name, shape in shapes.items()}

@@ -88,6 +88,58 @@ def test_gemma2_has_norms_after_its_parts_and_capped_logits() -> None:
     assert read("gemma2", **{**GEMMA2, "final_logit_softcapping": None}).logit_cap is None
 
 
+GEMMA3 = {
+    "hidden_activation": "gelu_pytorch_tanh",
+    "query_pre_attn_scalar": 64,
+    "sliding_window": 100,
+    "sliding_window_pattern": 2,
+    "rope_local_base_freq": 1234.0,
+}
+
+
+def test_gemma3_rotates_layers_with_a_window_by_a_rope_of_their_own() -> None:
+    config = read("gemma3_text", **GEMMA3, rope_theta=1e6)
+    local, whole = (config.layer_attention(layer) for layer in (0, 1))
+    assert (config.rope_of(local).theta, config.rope_of(whole).theta) == (1234.0, 1e6)
+    assert (local.window_tokens, whole.window_tokens) == (100, None)
+    norms = {w.name: w.offset for w in canonical_weights(config) if "norm" in w.name}
+    assert set(norms.values()) == {1.0}
+    assert "layers.1.head_norm" in norms
+
+
+def test_a_window_that_the_context_never_fills_leaves_the_rope_as_it_is() -> None:
+    config = read("gemma3_text", **{**GEMMA3, "sliding_window": 10_000})
+    assert [config.layer_attention(layer).window_tokens for layer in (0, 1)] == [None, None]
+    assert [config.layer_attention(layer).local_rope for layer in (0, 1)] == [True, False]
+
+
+def test_gemma3_says_its_ropes_in_transformers_5s_way_too() -> None:
+    parts = {
+        "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
+    }
+    changes = {**GEMMA3, "rope_local_base_freq": None, "rope_theta": None}
+    config = read("gemma3_text", **changes, rope_parameters=parts)
+    assert (config.rope.kind, config.rope.theta, config.rope.parameters) == (
+        "linear", 1e6, {"factor": 8.0}
+    )  # fmt: skip
+    assert config.local_rope is not None
+    assert config.local_rope.theta == 500.0
+
+
+BAD_GEMMA3: dict[str, dict[str, Any]] = {
+    "rope_local_base_freq": {"rope_local_base_freq": "10000"},
+    "sliding_window_pattern": {"sliding_window_pattern": 0},
+    "sliding_window": {"sliding_window": None},
+}
+
+
+@pytest.mark.parametrize("named", BAD_GEMMA3)
+def test_a_gemma3_that_is_none_is_refused(named: str) -> None:
+    with pytest.raises(UnsupportedModelError, match=named):
+        read("gemma3_text", **{**GEMMA3, **BAD_GEMMA3[named]})
+
+
 REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "biases of Llama": ("llama", {"attention_bias": True}),
     "a bias after attention in Qwen2": ("qwen2", {"attention_out_bias": True}),

@@ -28,7 +28,7 @@ from ferrylm.runtime.kv_layout import (
 )
 from ferrylm.runtime.manifest import ModelConfig
 from ferrylm.runtime.replay_buffers import ReplayBuffers, spoil_outputs
-from ferrylm.runtime.rope import rope_tables
+from ferrylm.runtime.rope import model_tables
 
 _POISON = 500.0
 _LOUD = 50.0
@@ -68,7 +68,7 @@ def replay_attention(
     where[:] = -1
     where[: len(positions)] = positions
     context = min(model.context_length, max(lengths))
-    tables = rope_tables(model.rope, model.head_dim, context, model.context_length)
+    tables = model_tables(model, context)
     backend = buffers.backend
     tokens = backend.upload(buffers.tokens(np.zeros(len(qkv)), check.batch))
     fixed = [backend.upload(array) for array in (*tables, where, pages.tables)]

@@ -23,7 +23,7 @@ from ferrylm.runtime.machine import choose_here
 from ferrylm.runtime.page_storage import PageStorage
 from ferrylm.runtime.parameters import load_parameters
 from ferrylm.runtime.progress import ProgressCallback, ignore_progress
-from ferrylm.runtime.rope import rope_tables
+from ferrylm.runtime.rope import model_tables
 from ferrylm.runtime.step_inputs import StepInputs, checked_tokens
 
 TokenIds = npt.NDArray[np.int32]
@@ -91,8 +91,7 @@ class Engine:
             self._parameters = _tuple(
                 load_parameters(artifact, library, self._executable, backend, progress)
             )
-            tables = rope_tables(model.rope, model.head_dim, plan.context, model.context_length)
-            self._rope = [backend.upload(table) for table in tables]
+            self._rope = [backend.upload(table) for table in model_tables(model, plan.context)]
             self._storage = PageStorage(backend, model, library, plan.pages, plan.page_size)
             chunk_rows = -(-library.prefill_chunk // library.row_tile) * library.row_tile
             self._chunk = StepInputs(backend, chunk_rows, plan.pages // plan.max_sequences)

@@ -68,7 +68,7 @@ class Tables:
             pool_token_bytes=layer_bytes(
                 layout, library.kv_dtype, model.num_kv_heads, model.head_dim, 1, 1
             ),
-            rotations=(context, model.head_dim // 2),
+            rotations=(context, model.rope_width),
             vocabulary=model.vocab_size,
             heads=model.num_heads,
             head_dim=model.head_dim,
@@ -166,7 +166,7 @@ def _read(name: str, argument: Argument, step: StepShape, tables: Tables) -> int
     if argument.dtype == _INDICES:
         return argument.size_bytes
     if argument.shape == tables.rotations and name.startswith("rope"):
-        return step.all_rows * argument.size_bytes // tables.rotations[0]
+        return step.all_rows * ITEM_BYTES[argument.dtype] * (tables.head_dim // 2)
     if name.startswith("rope_attention") and len(argument.shape) == 3:
         return 0  # workgroups' results for each other: where tokens are few there are none
     if name.startswith("embed"):

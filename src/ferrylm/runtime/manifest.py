@@ -72,6 +72,7 @@ class AttentionVariant:
     alibi: bool = field(default=False, metadata=LATER)
     sinks: bool = field(default=False, metadata=LATER)
     score_scale: float | None = field(default=None, metadata=LATER)  # None: 1 / sqrt(head_dim)
+    local_rope: bool = field(default=False, metadata=LATER)  # rotates by the model's second RoPE
 
     def scale(self, head_dim: int) -> float:
         """Return what scores are multiplied by."""
@@ -104,6 +105,21 @@ class ModelConfig:
     post_norms: bool = field(default=False, metadata=LATER)  # of what is added to the residual
     activation: str = field(default="swiglu", metadata=LATER)  # or geglu, in the feed-forward part
     logit_cap: float | None = field(default=None, metadata=LATER)  # cap * tanh(logit / cap)
+    local_rope: RopeConfig | None = field(default=None, metadata=LATER)  # of layers that say so
+
+    @property
+    def ropes(self) -> tuple[RopeConfig, ...]:
+        """Return the rotary embeddings whose tables lie side by side."""
+        return (self.rope,) if self.local_rope is None else (self.rope, self.local_rope)
+
+    @property
+    def rope_width(self) -> int:
+        """Return the columns of the tables of cosines, and of sines."""
+        return len(self.ropes) * (self.head_dim // 2)
+
+    def rope_of(self, variant: AttentionVariant) -> RopeConfig:
+        """Return by which rotary embedding a layer of a variant rotates."""
+        return self.ropes[int(variant.local_rope)]
 
     @property
     def query_width(self) -> int:

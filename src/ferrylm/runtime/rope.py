@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from ferrylm.runtime.manifest import RopeConfig
+from ferrylm.runtime.manifest import ModelConfig, RopeConfig
 
 Floats = npt.NDArray[np.float64]
 Table = npt.NDArray[np.float32]
@@ -25,6 +25,15 @@ def rope_tables(
     angles = np.arange(positions, dtype=np.float64)[:, None] * frequencies
     cos, sin = np.cos(angles) * scale, np.sin(angles) * scale
     return cos.astype(np.float32), sin.astype(np.float32)
+
+
+def model_tables(model: ModelConfig, positions: int) -> tuple[Table, Table]:
+    """Return cos and sin, float32 (positions, model.rope_width), of all of a model's RoPEs."""
+    tables = [
+        rope_tables(rope, model.head_dim, positions, model.context_length) for rope in model.ropes
+    ]
+    cos, sin = zip(*tables, strict=True)
+    return np.concatenate(cos, axis=1), np.concatenate(sin, axis=1)
 
 
 def _frequencies(rope: RopeConfig, head_dim: int, context: int) -> tuple[Floats, float]:
