@@ -59,18 +59,39 @@ def load_values(value, values, tables, m, kv_head, base, step, lane, position, p
 
 
 @T.inline
-def score(scores, key, queries, keys, tables, m, kv_head, base, lane, position, page_size, plan):  # noqa: D103
+def multiply_key(  # noqa: D103
+    sums, key, queries, keys, tables, m, kv_head, base, lane, position, page_size, plan
+):
     elements = T.meta_var(plan.key_unroll * KEY_VECTOR)
-    for r in T.unroll(plan.heads):
-        scores[r] = T.float32(0)
+    for i in T.unroll(plan.heads * plan.chains):
+        sums[i] = T.float32(0)
     for turn in T.serial(plan.vectors // plan.key_unroll):
         for r in T.unroll(plan.heads):
             for j in T.unroll(elements):
-                scores[r] = fma(
-                    T.cast(key[j], "float32"), queries[r, turn * elements + j], scores[r]
+                sums[r * plan.chains + j % plan.chains] = fma(
+                    T.cast(key[j], "float32"),
+                    queries[r, turn * elements + j],
+                    sums[r * plan.chains + j % plan.chains],
                 )
         if turn + 1 < plan.vectors // plan.key_unroll:
             load_key(key, keys, tables, m, kv_head, base, turn + 1, lane, position, page_size, plan)
+
+
+@T.inline
+def score(scores, key, queries, keys, tables, m, kv_head, base, lane, position, page_size, plan):  # noqa: D103
+    if plan.chains == 1:
+        multiply_key(
+            scores, key, queries, keys, tables, m, kv_head, base, lane, position, page_size, plan
+        )
+    else:
+        # The only head's sum would wait for each addition.
+        sums = T.alloc_buffer((plan.chains,), "float32", scope="local")
+        multiply_key(
+            sums, key, queries, keys, tables, m, kv_head, base, lane, position, page_size, plan
+        )
+        scores[0] = sums[0]
+        for i in T.unroll(plan.chains - 1):
+            scores[0] = scores[0] + sums[i + 1]
 
 
 @T.inline

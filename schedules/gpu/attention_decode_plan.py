@@ -19,6 +19,7 @@ from ferrylm.schedules.gpu.attention_plan import BLOCK
 from ferrylm.schedules.gpu.layout import GROUP, KEY_VECTOR, padded
 
 MERGED = 8  # splits whose results are on their way at once
+NEAR_ELEMENTS = 128  # of a head that DecodeTile.near is about
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,9 @@ class DecodeTile:
     """Subgroups of a workgroup, and the most query heads it has and splits a sequence has.
 
     `key_unroll` vectors of a key and `value_unroll` vectors of values are on their way at once.
-    A sequence of up to `near` blocks has a workgroup for each query head, and is not split.
+    A sequence of up to `near` blocks, or more of them where heads have fewer than 128 elements, has
+    a workgroup for each query head and is not split. A sequence has at most `workgroups`, if splits
+    can see to that: those of a second turn would begin when the first are done.
     """
 
     subgroups: int
@@ -35,6 +38,7 @@ class DecodeTile:
     key_unroll: int = 16
     value_unroll: int = 8
     near: int = 0
+    workgroups: int = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class DecodePlan:
     @property
     def splits(self) -> int:
         """Return how many splits a sequence has at most."""
-        return self.tile.splits
+        return min(self.tile.splits, max(1, self.tile.workgroups // self.tasks))
 
     @property
     def head_dim(self) -> int:
@@ -108,6 +112,12 @@ class DecodePlan:
     def key_unroll(self) -> int:
         """Return how many vectors of a key a lane loads before it multiplies the first."""
         return next(n for n in range(self.tile.key_unroll, 0, -1) if self.vectors % n == 0)
+
+    @property
+    def chains(self) -> int:
+        """Return in how many sums at once a lane adds up the score of a head."""
+        alone = self.heads == 1 and (self.tile.near > 0 or self.tile.splits == 1)
+        return 4 if alone else 1
 
     @property
     def value_lanes(self) -> int:
@@ -195,7 +205,7 @@ class DecodePlan:
 
     def is_near(self, position: Any) -> Any:
         """Return whether a sequence whose last token is at `position` is not split."""
-        return self.blocks(position) <= self.tile.near
+        return self.blocks(position) <= self.tile.near * NEAR_ELEMENTS // self.head_dim
 
     @property
     def factor_rows(self) -> int:

@@ -68,7 +68,8 @@ def test_a_short_sequence_has_a_workgroup_for_each_head(
 ) -> None:
     floats = Decode(case, batch=3, machine=machine, tile=NEAR)
     quantized = Decode(case, batch=3, machine=machine, tile=NEAR, parts=2)
-    end = 2 * floats.plan.threads
+    end = NEAR.near * 128 // case.head_dim * floats.plan.threads
+    assert end < LONGEST
     for length in (1, end - 1, end, end + 1, LONGEST):
         positions = staggered(length)
         expected = floats.expected(positions)
@@ -77,6 +78,13 @@ def test_a_short_sequence_has_a_workgroup_for_each_head(
         assert (out[:, floats.width :] == 0).all()
         found = gpu_data.scaled(*quantized.run(positions))
         assert np.abs(found[:, : floats.width] - expected).max() <= 3e-5 * np.abs(expected).max()
+
+
+def test_a_sequence_has_as_many_workgroups_as_the_tile_says_if_splits_can_see_to_that() -> None:
+    tile = DecodeTile(8, workgroups=132)
+    for heads, kv_heads, splits in ((32, 8, 16), (14, 2, 32), (32, 32, 4), (256, 256, 1)):
+        shape = AttentionCase(heads, kv_heads, 128, 400).shape
+        assert DecodePlan(shape, tile, 32).splits == splits, (heads, kv_heads)
 
 
 def test_a_head_that_fills_no_group_of_columns_shares_its_workgroup_in_short_sequences() -> None:
