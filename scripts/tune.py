@@ -94,10 +94,11 @@ def apply(path: Path, table: Path) -> None:
 
 
 def _build(options: argparse.Namespace) -> None:
-    from scripts.tune_candidates import build, products_of
+    from scripts.tune_candidates import build, products_of, profile_of
 
     batches = [int(number) for number in options.batches.split(",")]
-    products = [p for artifact in options.artifacts for p in products_of(artifact, batches)]
+    profile = profile_of(options.target)
+    products = [p for a in options.artifacts for p in products_of(a, batches, profile)]
     build(options.folder, options.target, products, options.most, options.seed, options.arch)
 
 

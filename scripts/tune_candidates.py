@@ -29,6 +29,7 @@ from ferrylm.schedules.gpu.layout import WeightFormat
 from ferrylm.schedules.gpu.matvec import matvec
 from ferrylm.schedules.gpu.matvec_choice import product_name
 from ferrylm.schedules.gpu.matvec_grid import MatvecGrid, MatvecTile, Product
+from ferrylm.schedules.gpu.matvec_small import leaves_floats, rounds_itself
 from ferrylm.schedules.gpu.profile import GpuProfile
 from ferrylm.schedules.gpu.tiles import MOST_THREADS, ROW_TILE, matvec_tile
 from scripts.tune_product import TunedProduct
@@ -49,8 +50,12 @@ def profile_of(target: str) -> GpuProfile:
     return profile
 
 
-def products_of(artifact: Path, batches: Iterable[int]) -> Iterator[Product]:
-    """Yield the products of integers in the decode steps of an artifact's model."""
+def products_of(artifact: Path, batches: Iterable[int], profile: GpuProfile) -> Iterator[Product]:
+    """Yield the products of quantized activations in the decode steps of an artifact's model.
+
+    Those that quantize their activations themselves are left out: small ones, of which whole steps
+    tell more.
+    """
     with Artifact.open(artifact) as opened:
         manifest = opened.manifest
     library = manifest.libraries[0]
@@ -68,10 +73,12 @@ def products_of(artifact: Path, batches: Iterable[int]) -> Iterator[Product]:
             ("gate_up", "swiglu", True), ("down", "residual", False), ("head", "plain", True),
         ):  # fmt: skip
             fmt = head if kind == "head" else formats.get(kind)
-            if fmt is not None and fmt.integer:
-                parts = 0 if epilogue == "plain" else fmt.parts
-                gained = epilogue == "residual"
-                yield Product(rows, fmt, epilogue, eps if normed else None, parts, gained)
+            if fmt is None or not fmt.integer or (normed and rounds_itself(profile, rows, fmt)):
+                continue
+            floats = epilogue == "residual" and leaves_floats(profile, rows, fmt.rows)
+            parts = 0 if epilogue == "plain" or floats else fmt.parts
+            gained = epilogue == "residual" and not floats
+            yield Product(rows, fmt, epilogue, eps if normed else None, parts, gained)
 
 
 def _formats(library: Library, model: ModelConfig) -> Iterator[tuple[str, WeightFormat]]:

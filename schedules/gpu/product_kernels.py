@@ -17,6 +17,7 @@ from ferrylm.schedules.gpu.layout import ActivationLayout, WeightFormat, padded
 from ferrylm.schedules.gpu.matvec import Product, matvec
 from ferrylm.schedules.gpu.matvec_choice import operation_name
 from ferrylm.schedules.gpu.matvec_grid import PAIRED
+from ferrylm.schedules.gpu.matvec_small import leaves_floats, rounds_itself
 from ferrylm.schedules.gpu.norm_add import norm_add
 from ferrylm.schedules.gpu.overlap import LAUNCH_PARAMS, overlapped
 from ferrylm.schedules.gpu.prepared import Halves, Prepared, has_floats, plain
@@ -96,9 +97,12 @@ class ProductKernels:
             normed = self._call(rows, f"norm_{width}", make, [plain(x), gain], out)
             product = Product(rows, fmt, epilogue, cap=cap)
             return self._matvec(rows, normed.shape[0], product, [normed], weight, added)
-        prepared = self._prepare(rows, x, gain, width)
         parts = self._parts if epilogue in PAIRED else 0
-        product = Product(rows, fmt, epilogue, eps, parts, cap=cap)
+        rounds = rounds_itself(self.profile, rows, fmt)
+        product = Product(rows, fmt, epilogue, eps, parts, rounds=rounds, cap=cap)
+        if rounds:
+            return self._matvec(rows, x.shape[0], product, [plain(x), gain], weight, added)
+        prepared = self._prepare(rows, x, gain, width)
         inputs = [prepared.codes, prepared.terms]
         return self._matvec(rows, prepared.m, product, inputs, weight, added)
 
@@ -116,6 +120,8 @@ class ProductKernels:
         `next_gain` is the gain of the norm that comes next; with it the result may be Prepared.
         """
         added = plain(residual)
+        if leaves_floats(self.profile, rows, weight.fmt.rows):
+            next_gain = None
         if post is None:
             return self._linear(rows, x, weight, "residual", added, next_gain)
         y = self._linear(rows, x, weight, "plain", added, None)

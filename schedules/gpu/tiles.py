@@ -21,6 +21,7 @@ from ferrylm.schedules.gpu.halves_grid import HalvesStreamTile, HalvesTile
 from ferrylm.schedules.gpu.layout import GROUP, KEY_VECTOR, WeightFormat, groups
 from ferrylm.schedules.gpu.matvec_choice import tuned_tile
 from ferrylm.schedules.gpu.matvec_grid import MatvecTile, Product
+from ferrylm.schedules.gpu.matvec_small import small_tile
 from ferrylm.schedules.gpu.profile import GpuProfile
 
 ROW_TILE = 8  # rows of activations that prefill works on together
@@ -136,6 +137,9 @@ def matvec_tile(profile: GpuProfile, product: Product) -> MatvecTile:
     measured = tuned_tile(profile, product)
     if measured is not None:
         return measured
+    small = small_tile(profile, product)
+    if small is not None:
+        return small
     if profile.kind == "rocm":
         wanted = amd_tile(product)
         return _fitting(wanted, wanted.lanes, groups(fmt.columns))
@@ -191,7 +195,8 @@ DECODE = {
     32: DecodeTile(4, key_unroll=4, value_unroll=4),
     64: DecodeTile(2, key_unroll=4, value_unroll=4),
 }
-DECODE_CUDA = DecodeTile(4, value_unroll=16)  # 244 of 255 registers with heads of 128
+# 242 of 255 registers with heads of 128; an H100 has 132 multiprocessors, each with room for one.
+DECODE_CUDA = DecodeTile(8, value_unroll=16, near=2, workgroups=132)
 
 
 def decode_tile(profile: GpuProfile) -> DecodeTile:
