@@ -90,23 +90,7 @@ _QWEN2 = TinySource(
     hidden=100, inner=90, heads=6, kv_heads=2, head_dim=18, vocabulary=301, family="qwen2"
 )
 # Its heads are wider than the hidden size says.
-_QWEN3 = TinySource(
-    hidden=60, inner=90, heads=6, kv_heads=2, head_dim=18, vocabulary=301, family="qwen3"
-)
-FAMILY_RECIPES = {
-    "qwen2 floats": Recipe(replace(_QWEN2, tied=False, layers=1), "q0f32"),
-    "qwen2 halves": Recipe(replace(_QWEN2, layers=1), "q0f16"),
-    "qwen2 bytes": Recipe(replace(_QWEN2, layers=1), "q8f16", vulkan=("subgroup8",)),
-    "qwen2 nibbles": Recipe(_QWEN2, "q4f16", "int16", batches=(1, 4), vulkan=("subgroup8-dot",)),
-}
-
-FAMILY_RECIPES |= {
-    "qwen3 floats": Recipe(replace(_QWEN3, layers=1), "q0f32"),
-    "qwen3 nibbles": Recipe(
-        replace(_QWEN3, tied=False), "q4f16", "int16", batches=(1, 4), vulkan=("subgroup8",)
-    ),
-}
-
+_QWEN3 = replace(_QWEN2, hidden=60, tied=False, family="qwen3")
 # Windows far below the context, of which prompts fill some chunks.
 _WINDOW = {"sliding_window": 16}
 _MISTRAL = TinySource(vocabulary=301, context=448, family="mistral", settings=_WINDOW)
@@ -116,15 +100,8 @@ _MIXED = {
     "query_pre_attn_scalar": 25,
     "sliding_window": 70,
 }
-FAMILY_RECIPES |= {
-    "mistral floats": Recipe(replace(_MISTRAL, layers=1), "q0f32"),
-    "mistral mixed": Recipe(
-        replace(_MISTRAL, hidden=72, heads=6, head_dim=18, settings=_MIXED),
-        *("q4f16", "int16"),
-        vulkan=("subgroup8-dot",),
-    ),
-}
-
+_PHI3 = replace(_QWEN2, heads=4, kv_heads=4, tied=False, family="phi3", settings=_WINDOW)
+_GEMMA = replace(_QWEN2, layers=1, family="gemma", settings={"hidden_act": "gelu"})
 GEMMA2 = {
     "hidden_activation": "gelu_pytorch_tanh",
     "attn_logit_softcapping": 4.0,
@@ -132,43 +109,34 @@ GEMMA2 = {
     "query_pre_attn_scalar": 30,
     "sliding_window": 40,
 }
-_GEMMA = TinySource(
-    hidden=100, inner=90, heads=6, kv_heads=2, head_dim=18, vocabulary=301, family="gemma2",
-    settings=GEMMA2,
-)  # fmt: skip
-FAMILY_RECIPES |= {
-    "gemma bytes": Recipe(
-        replace(_GEMMA, layers=1, family="gemma", settings={"hidden_act": "gelu"}), "q8f16"
-    ),
-    "gemma2 floats": Recipe(replace(_GEMMA, tied=False), "q0f32"),
-    "gemma2 nibbles": Recipe(_GEMMA, "q4f16", "int16", batches=(1, 4), vulkan=("subgroup8-dot",)),
-}
-
+_GEMMA2 = replace(_QWEN2, tied=False, family="gemma2", settings=GEMMA2)
+# With a cap on its logits, which Gemma 3 itself has not.
 GEMMA3 = {
     "hidden_activation": "gelu_pytorch_tanh",
+    "final_logit_softcapping": 12.0,
     "query_pre_attn_scalar": 30,
     "sliding_window": 40,
     "sliding_window_pattern": 2,
     "rope_local_base_freq": 500.0,
 }
-FAMILY_RECIPES |= {
-    "gemma3 floats": Recipe(
-        replace(_GEMMA, family="gemma3_text", settings=GEMMA3, rope_scaling=LINEAR), "q0f32"
-    ),
-    "gemma3 nibbles": Recipe(
-        replace(_GEMMA, family="gemma3_text", settings=GEMMA3), *("q4f16", "int16"),
+_GEMMA3 = replace(_QWEN2, family="gemma3_text", settings=GEMMA3, rope_scaling=LINEAR)
+FAMILY_RECIPES = {
+    "qwen2 halves": Recipe(replace(_QWEN2, tied=False, layers=1), "q0f16"),
+    "qwen2 bytes": Recipe(replace(_QWEN2, layers=1), "q8f16", vulkan=("subgroup8",)),
+    "qwen2 nibbles": Recipe(_QWEN2, *("q4f16", "int16"), vulkan=("subgroup8-dot",)),
+    "qwen3 floats": Recipe(replace(_QWEN3, layers=1), "q0f32"),
+    "qwen3 nibbles": Recipe(_QWEN3, *("q4f16", "int16"), vulkan=("subgroup8",)),
+    "mistral floats": Recipe(replace(_MISTRAL, layers=1), "q0f32"),
+    "mistral mixed": Recipe(
+        replace(_MISTRAL, hidden=72, heads=6, head_dim=18, settings=_MIXED),
+        *("q4f16", "int16"),
         vulkan=("subgroup8-dot",),
     ),
-}  # fmt: skip
-FAMILY_RECIPES |= {
-    "phi3 bytes": Recipe(
-        TinySource(
-            hidden=100, inner=90, layers=1, kv_heads=4, head_dim=18, tied=False, family="phi3",
-            settings={"sliding_window": 40},
-        ),
-        "q8f16",
-    ),
-}  # fmt: skip
+    "phi3 bytes": Recipe(replace(_PHI3, layers=1), "q8f16"),
+    "gemma bytes": Recipe(_GEMMA, "q8f16"),
+    "gemma2 floats": Recipe(_GEMMA2, "q0f32"),
+    "gemma3 nibbles": Recipe(_GEMMA3, *("q4f16", "int16"), vulkan=("subgroup8-dot",)),
+}
 
 VULKAN_RECIPES = {name: recipe.vulkan for name, recipe in RECIPES.items() if recipe.vulkan}
 

@@ -80,7 +80,7 @@ EMULATIONS += (
         *("sm90", "90a", "q8f16"),
         TinySource(
             hidden=96, inner=160, heads=6, kv_heads=2, vocabulary=301, family="gemma3_text",
-            settings={**GEMMA3, "final_logit_softcapping": 12.0},
+            settings=GEMMA3,
         ),
         batches=(1, 2),
     ),
