@@ -179,6 +179,14 @@ def test_bandwidth_counts_weights_and_the_mean_of_the_context() -> None:
     assert result.bandwidth_percent == pytest.approx(8.204)
 
 
+def test_a_layer_with_a_window_reads_no_more_than_that() -> None:
+    result = result_with(BenchTest(0, 3, 100))
+    for windows, seen in (((50, 500), 102 * 4 - 52), ((50,) * 4, 50 * 4), ((102,), 102 * 4)):
+        subject = replace(result.subject, layers=4, windows=windows)
+        found = replace(result, subject=subject).bytes_per_token
+        assert found == pytest.approx(80_000_000 + seen * 20_000 / 4)
+
+
 @pytest.mark.parametrize(("sequences", "reads"), [(2, 1), (8, 1), (9, 2), (16, 2)])
 def test_sequences_of_a_batch_share_each_read_of_the_weights(sequences: int, reads: int) -> None:
     result = result_with(BenchTest(0, 3, 100, sequences))

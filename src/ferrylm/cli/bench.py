@@ -251,6 +251,8 @@ def _subject(artifact: Artifact, engine: Engine) -> Subject:
         largest_batch=library.decode_batches[-1],
         weight_bytes_per_token=traffic.weight_bytes_per_token(manifest, library),
         kv_bytes_per_token=traffic.kv_bytes_per_token(manifest.model, library),
+        layers=manifest.model.num_layers,
+        windows=tuple(v.window_tokens for v in manifest.model.attention if v.window_tokens),
     )
 
 

@@ -51,6 +51,16 @@ class Subject:
     largest_batch: int  # sequences that share a read of the weights, at most
     weight_bytes_per_token: int
     kv_bytes_per_token: int
+    layers: int = 1
+    windows: tuple[int, ...] = ()  # of the layers that have one, in tokens
+
+    def kv_bytes(self, positions: float) -> float:
+        """Return the keys and values that are read by a token that sees so many positions.
+
+        A layer with a window reads those of the window.
+        """
+        beyond = sum(max(0.0, positions - window) for window in self.windows)
+        return self.kv_bytes_per_token * (positions - beyond / self.layers)
 
     @property
     def label(self) -> str:
@@ -81,7 +91,7 @@ class Result:
         positions = test.untimed_tokens + (test.generated_tokens + 1) / 2
         reads = -(-test.sequences // self.subject.largest_batch) / test.sequences
         weights = reads * self.subject.weight_bytes_per_token
-        return weights + positions * self.subject.kv_bytes_per_token
+        return weights + self.subject.kv_bytes(positions)
 
     @property
     def read_gb_s(self) -> float | None:
