@@ -62,6 +62,17 @@ def test_qwen2s_projection_and_its_bias_are_cut_alike(tmp_path: Path) -> None:
             )
 
 
+def test_qwen3s_norms_of_heads_are_kept(tmp_path: Path) -> None:
+    meaning = mlc_writer.write_mlc(tmp_path, family="qwen3")
+    with open_source(tmp_path) as source:
+        assert model_config(source.config).head_norm
+        for name in (f"model.layers.1.self_attn.{part}_norm.weight" for part in "qk"):
+            np.testing.assert_array_equal(source.tensors[name].dequantize(), meaning[name])
+        rows = [source.tensors[f"model.layers.1.self_attn.{p}_proj.weight"] for p in "qkv"]
+        found = np.concatenate([part.dequantize() for part in rows])
+        np.testing.assert_array_equal(found, meaning["model.layers.1.self_attn.c_attn.weight"])
+
+
 def test_q4f16_1_becomes_canonical_q4_without_loss(tmp_path: Path) -> None:
     meaning = _unfused(mlc_writer.write_mlc(tmp_path))
     with open_source(tmp_path) as source:

@@ -50,15 +50,20 @@ def dequantize_mlc(words: np.ndarray, scale: np.ndarray) -> np.ndarray:
 def mlc_tensors(family: str) -> dict[str, np.ndarray]:
     """Return the tiny model's weights under MLC's names: q, k, v and gate, up fused.
 
-    Qwen2 has another name for the former, and a bias.
+    Qwen has another name for the former, Qwen2 a bias, and Qwen3 norms of heads.
     """
     weights = tiny_source.weights()
+    for layer in range(tiny_source.LAYERS if family == "qwen3" else 0):
+        for part in "qk":
+            name = f"model.layers.{layer}.self_attn.{part}_norm.weight"
+            weights[name] = np.arange(tiny_source.HEAD_DIM, dtype=np.float32) + layer
     for layer in range(tiny_source.LAYERS):
         for fused, parts in FUSED.items():
             names = [f"model.layers.{layer}.{part}.weight" for part in parts]
             rows = np.concatenate([weights.pop(name) for name in names])
-            if family == "qwen2" and "qkv" in fused:
+            if family.startswith("qwen") and "qkv" in fused:
                 fused = "self_attn.c_attn"
+            if family == "qwen2" and fused == "self_attn.c_attn":
                 bias = np.arange(len(rows), dtype=np.float32) / 8 - layer
                 weights[f"model.layers.{layer}.{fused}.bias"] = bias
             weights[f"model.layers.{layer}.{fused}.weight"] = rows
