@@ -6,7 +6,8 @@
 The interface is that of cuda_emulator/runner.py, and so are fibers, launches and arrays. What runs
 is the very text that LLVM optimizes and assembles for the chip, operations of ours included, with
 each instruction of the wave as a function of all its lanes (instructions.cc, matrices.cc). What
-LLVM makes of it is not seen here: compile/rocm/disassembly.py is for that.
+LLVM makes of it is not seen here: compile/rocm/disassembly.py is for that. Chips without a dot
+product of bytes (gfx9-generic, gfx10-1-generic, gfx1010) have assembly in it, and are refused.
 """
 
 from __future__ import annotations
