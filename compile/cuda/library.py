@@ -72,7 +72,7 @@ def build_cuda_library(
 ) -> BuiltLibrary:
     """Compile the model; `report` is called after each architecture. Raises CompileError."""
     find_toolkit()  # lowering a model takes a while: what is missing is said before
-    profile = tier.profile
+    profile = tier.profile_for(architectures)
     arithmetic = profile.arithmetic(plan.arithmetic)
     batches = plan.decode_batches
     if profile.matrix and batches == DECODE_BATCHES:

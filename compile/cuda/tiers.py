@@ -8,8 +8,8 @@ driver for a newer one, would start early and not wait: github.com/NVIDIA/cccl/i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from ferrylm.compile.cuda.architectures import (
     DEFAULT_ARCHITECTURES,
@@ -34,6 +34,12 @@ class CudaTier:
     def name(self) -> str:
         """Return what follows `cuda-` in the target's name."""
         return self.profile.name
+
+    def profile_for(self, architectures: Iterable[Architecture]) -> GpuProfile:
+        """Return the profile of a library with code for these."""
+        names = {arch.name for arch in architectures}
+        # Which of the two a chip with both would take is nowhere written down.
+        return replace(self.profile, warpgroups="sm_90a" in names and "sm_90" not in names)
 
 
 def _tier(first: int, last: int, preference: int, *, overlap: bool) -> CudaTier:

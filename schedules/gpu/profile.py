@@ -16,7 +16,8 @@ class GpuProfile:
     subgroup: right where a lane's loads are separate instructions anyway, as on a CPU.
     `shared_bytes` is the shared memory a workgroup may use. `overlap` says that a kernel may start
     before the one before it has ended, and wait for its results itself (NVIDIA, from 90 on).
-    `matrix` says that products of float16 matrices are instructions (NVIDIA, mma.m16n8k16).
+    `matrix` says that products of float16 matrices are instructions (NVIDIA, mma.m16n8k16), and
+    `warpgroups` that there is code for sm_90a, where four warps multiply in the background.
     `cooperative` is M, N and K of products of float16 matrices that a subgroup has, if it has any,
     with sums in float32 (VK_KHR_cooperative_matrix; WMMA and MFMA of AMD).
     """
@@ -29,6 +30,7 @@ class GpuProfile:
     rows_in_lanes: bool = False
     overlap: bool = False
     matrix: bool = False
+    warpgroups: bool = False
     cooperative: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from ferrylm.errors import DeviceError, FerryError, MemoryLimitError
 from ferrylm.runtime.backends.base import Array, Step, Tensor
 from ferrylm.runtime.cuda_checks import mode_problem
+from ferrylm.runtime.cuda_chip import offer_answers
 from ferrylm.runtime.cuda_copies import CudaCopies
 from ferrylm.runtime.cuda_driver import probe_driver
 from ferrylm.runtime.cuda_graph import CudaGraph, CudaRuntime
@@ -46,6 +47,7 @@ class CudaBackend(CudaCopies):
         if problem is not None:
             raise problem
         self.runtime = CudaRuntime(load_tvm_cuda())
+        offer_answers(self.runtime)
         import tvm
 
         super().__init__(tvm.runtime.device("cuda", device.index))

@@ -46,6 +46,12 @@ class CudaRuntime:
         """Make a device the calling thread's."""
         self.call("cudaSetDevice", index)
 
+    def selected(self) -> int:
+        """Return the index of the calling thread's device."""
+        index = ctypes.c_int()
+        self.call("cudaGetDevice", ctypes.byref(index))
+        return index.value
+
     def memory(self) -> tuple[int, int]:
         """Return the free and the total bytes of the selected device."""
         free, total = ctypes.c_size_t(), ctypes.c_size_t()

@@ -11,9 +11,12 @@ from typing import Any
 import tvm_ffi
 
 from ferrylm.compile.cuda.architectures import parse_architecture
+from ferrylm.schedules.gpu.by_chip import CHIP, PROCESSORS
 from tests.support.cuda_emulator.compiler import load
 from tests.support.cuda_emulator.launches import EmulationError, Launch
 from tests.support.cuda_emulator.lowering import DYNAMIC, Kernel
+
+_PROCESSORS = 3  # of the chip: few, so that workgroups that stay for several tasks have several
 
 
 class Kernels:
@@ -22,6 +25,7 @@ class Kernels:
     def __init__(self, kernels: Sequence[Kernel], source: str, arch: str) -> None:
         self._kernels = kernels
         self._library = load(source, parse_architecture(arch))
+        self._chip = parse_architecture(arch).number
         self._backward = False
         self.failure: EmulationError | None = None
 
@@ -31,6 +35,8 @@ class Kernels:
         A host function keeps what it found at its first call.
         """
         self._backward, self.failure = backward, None
+        tvm_ffi.register_global_func(CHIP, lambda: self._chip, override=True)
+        tvm_ffi.register_global_func(PROCESSORS, lambda: _PROCESSORS, override=True)
         for kernel in self._kernels:
             tvm_ffi.register_global_func(kernel.name, self._launcher(kernel), override=True)
 
