@@ -116,6 +116,13 @@ def test_a_prompt_on_older_matrix_units_keeps_the_gate() -> None:
         kernel.check(chunk(first, last), HALVES_NMSE)
 
 
+@pytest.mark.parametrize("tier", ["sm90", "sm75"])
+def test_heads_whose_queries_lie_in_shared_memory_keep_the_gate(tier: str) -> None:
+    variant = AttentionVariant(window_tokens=70, soft_cap=2.0, sinks=True)
+    kernel = Halves(VariantCase(2, 1, 256, 150, 64, "float16", variant=variant), tier)
+    kernel.check(chunk(60, 149), HALVES_NMSE)
+
+
 @pytest.mark.parametrize("kind", [Floats, Halves])
 def test_chunks_and_pages_change_no_bit_of_a_window(kind: type[Floats]) -> None:
     variant = AttentionVariant(window_tokens=75, soft_cap=2.0, alibi=True, sinks=True)
