@@ -19,6 +19,7 @@ from ferrylm.schedules.gpu.attention_plan import BLOCK
 from ferrylm.schedules.gpu.layout import GROUP, KEY_VECTOR, padded
 
 MERGED = 8  # splits whose results are on their way at once
+MOST_SHARED_BYTES = 47 << 10  # of CUDA's 48 KiB, of which the driver and alignment take some
 NEAR_ELEMENTS = 128  # of a head that DecodeTile.near is about
 
 
@@ -197,11 +198,19 @@ class DecodePlan:
     def near(self) -> DecodePlan | None:
         """Return the plan of a sequence that is not split, if there is one.
 
-        A head's workgroup must make whole groups of columns.
+        A head's workgroup must make whole groups of columns; both plans share a kernel's memory.
         """
         if self.tile.near == 0 or self.head_dim % GROUP:
             return None
-        return replace(self, tile=replace(self.tile, heads=1, splits=1, near=0))
+        near = replace(self, tile=replace(self.tile, heads=1, splits=1, near=0))
+        return near if self.shared_bytes + near.shared_bytes <= MOST_SHARED_BYTES else None
+
+    @property
+    def shared_bytes(self) -> int:
+        """Return the shared memory of a workgroup: attention_decode_workgroup.py."""
+        width = self.vectors * KEY_VECTOR
+        own = self.heads * (width + self.subgroups * (self.subgroup + self.head_dim + 2) + 1)
+        return 4 * (own + 2 * width + self.factor_rows * self.heads + 1)
 
     def is_near(self, position: Any) -> Any:
         """Return whether a sequence whose last token is at `position` is not split."""

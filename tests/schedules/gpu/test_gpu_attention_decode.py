@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from ferrylm.schedules.gpu.attention_decode_plan import DecodePlan, DecodeTile
+from ferrylm.schedules.gpu.tiles import decode_tile
 from tests.numeric_gates import FP32, nmse
 from tests.schedules.cases import AttentionCase
 from tests.schedules.gpu import gpu_data
 from tests.schedules.gpu.decode_runner import Decode
-from tests.schedules.gpu.machines import MACHINES, Machine
+from tests.schedules.gpu.machines import CUDA, MACHINES, Machine
 
 # Blocks are of 64 tokens, pages of 32 or 64: ends of pages and blocks, one before and one after.
 LENGTHS = (1, 2, 31, 32, 33, 63, 64, 65, 127, 128, 129, 400)
@@ -85,6 +86,18 @@ def test_a_sequence_has_as_many_workgroups_as_the_tile_says_if_splits_can_see_to
     for heads, kv_heads, splits in ((32, 8, 16), (14, 2, 32), (32, 32, 4), (256, 256, 1)):
         shape = AttentionCase(heads, kv_heads, 128, 400).shape
         assert DecodePlan(shape, tile, 32).splits == splits, (heads, kv_heads)
+
+
+def test_heads_too_large_for_two_plans_in_shared_memory_have_one() -> None:
+    for heads, kv_heads, head_dim, both in (
+        (32, 8, 128, True),
+        (16, 8, 256, True),
+        (8, 1, 256, False),
+    ):
+        shape = AttentionCase(heads, kv_heads, head_dim, 400).shape
+        plan = DecodePlan(shape, decode_tile(CUDA.dot), 32)
+        assert (plan.near is not None) == both, head_dim
+        assert plan.shared_bytes + (plan.near.shared_bytes if plan.near else 0) <= 47 << 10
 
 
 def test_a_head_that_fills_no_group_of_columns_shares_its_workgroup_in_short_sequences() -> None:
