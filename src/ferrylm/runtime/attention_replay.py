@@ -72,11 +72,7 @@ def replay_attention(
     backend = buffers.backend
     tokens = backend.upload(buffers.tokens(np.zeros(len(qkv)), check.batch))
     fixed = [backend.upload(array) for array in (*tables, where, pages.tables)]
-    vectors = []
-    if model.head_norm:
-        vectors.append(backend.upload(inputs.gains(case.name + " gains", 2 * model.head_dim)))
-    if case.variant.sinks:
-        vectors.append(backend.upload(inputs.sinks(case.name, model.num_heads)))
+    vectors = [backend.upload(vector) for vector in _layer_vectors(case, model)]
 
     def call(x: npt.NDArray[np.float32], into: _Pages) -> Tensor:
         activations = buffers.activations(x, check.batch, check.input_width)
@@ -99,6 +95,16 @@ def replay_attention(
         found = pages.appended(what, owners, positions)
         total = total.joined(compare(found, wanted[stored], tolerance, f"appended {what}"))
     return total.joined(pages.untouched(before))
+
+
+def _layer_vectors(case: KernelCase, model: ModelConfig) -> list[npt.NDArray[np.float32]]:
+    """Return the gains of heads and the sinks that a layer has, in the order of a function."""
+    found = []
+    if model.head_norm:
+        found.append(inputs.gains(case.name + " gains", 2 * model.head_dim))
+    if case.variant.sinks:
+        found.append(inputs.sinks(case.name, model.num_heads))
+    return found
 
 
 def row_positions(case: KernelCase, model: ModelConfig) -> list[int]:
