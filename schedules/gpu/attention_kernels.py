@@ -20,7 +20,7 @@ from ferrylm.schedules.gpu.attention_prefill import prefill_kernel
 from ferrylm.schedules.gpu.layout import ActivationLayout
 from ferrylm.schedules.gpu.profile import GpuProfile
 from ferrylm.schedules.gpu.rope import rope_append
-from ferrylm.schedules.gpu.tiles import decode_tile, row_threads
+from ferrylm.schedules.gpu.tiles import decode_plan, row_threads
 
 Tensor = Any
 
@@ -38,21 +38,24 @@ class DecodeAttention:
     call: Callable[..., Any]
 
     def __post_init__(self) -> None:
-        self.plan = DecodePlan(self.shape, decode_tile(self.profile), self.profile.subgroup)
         self._kernels: dict[tuple[int, bool, AttentionVariant], Any] = {}
         self._zeroed: tuple[Tensor, Tensor] | None = None
 
+    def plan(self, batch: int) -> DecodePlan:
+        """Return how workgroups share the work of a step of so many sequences."""
+        return decode_plan(self.profile, self.shape, batch)
+
     def counters(self, batch: int) -> Tensor:
         """Return the placeholder of the counters that a step's first kernel zeroes."""
-        return nn.Tensor.placeholder((batch, self.plan.tasks), "int32")
+        return nn.Tensor.placeholder((batch, self.plan(batch).tasks), "int32")
 
     def zeroed(self, tokens: Tensor, counters: Tensor) -> None:
         """Say that the step of these tokens has these counters, all zero."""
         self._zeroed = (tokens, counters)
 
-    def merges(self, layout: ActivationLayout | None) -> bool:
+    def merges(self, batch: int, layout: ActivationLayout | None) -> bool:
         """Return whether the workgroups of attention merge their results themselves."""
-        return layout is None or self.plan.whole_groups
+        return layout is None or self.plan(batch).whole_groups
 
     def emit(
         self,
@@ -66,8 +69,9 @@ class DecodeAttention:
         out: list[Tensor],
     ) -> list[Tensor]:
         """Rotate, append, attend; return float32 rows, or codes and terms, shaped as `out`."""
-        batch, variant, merged = rows.count, layer.variant, self.merges(layout)
-        plan = replace(self.plan, shape=replace(self.shape, variant=variant))
+        batch, variant = rows.count, layer.variant
+        merged = self.merges(batch, layout)
+        plan = replace(self.plan(batch), shape=replace(self.shape, variant=variant))
         key = (batch, merged, variant)
         if key not in self._kernels:
             func = decode_attention(
@@ -104,7 +108,8 @@ class DecodeAttention:
         """Return the step's counters; where attention is all of the step they are zeroed here."""
         if self._zeroed is not None and self._zeroed[0] is tokens:
             return self._zeroed[1]
-        batch, tasks, threads = rows.count, self.plan.tasks, self.profile.subgroup
+        batch, threads = rows.count, self.profile.subgroup
+        tasks = self.plan(batch).tasks
         make = lambda: embedding.zero_counters(batch, tasks, threads)  # noqa: E731
         return self.call(rows, "zero_counters", make, [], self.counters(batch))
 

@@ -86,7 +86,7 @@ class GpuKernels(ProductKernels):
         if rows.count is None:
             make = lambda: self._first(embedding.embed(rows, table.fmt, threads))  # noqa: E731
             return self._call(rows, "embed", make, args, out)
-        tasks = attention.plan.tasks
+        tasks = attention.plan(rows.count).tasks
         make = lambda: self._first(embedding.embed(rows, table.fmt, threads, tasks))  # noqa: E731
         counters, x = self._call(rows, "embed", make, args, [attention.counters(rows.count), out])
         attention.zeroed(tokens, counters)

@@ -13,7 +13,7 @@ from ferrylm.schedules.cpu.attention import AttentionShape
 from ferrylm.schedules.cpu.rows import Rows
 from ferrylm.schedules.gpu.amd_tiles import amd_tile
 from ferrylm.schedules.gpu.attention_cooperative_plan import fits_cooperative
-from ferrylm.schedules.gpu.attention_decode_plan import DecodeTile
+from ferrylm.schedules.gpu.attention_decode_plan import DecodePlan, DecodeTile
 from ferrylm.schedules.gpu.attention_matrix_plan import MatrixAttentionTile, fits_matrix_units
 from ferrylm.schedules.gpu.attention_plan import AttentionTile
 from ferrylm.schedules.gpu.halves_grid import GROUPS as HALVES_GROUPS
@@ -197,11 +197,22 @@ DECODE = {
 }
 # 242 of 255 registers with heads of 128; an H100 has 132 multiprocessors, each with room for one.
 DECODE_CUDA = DecodeTile(8, value_unroll=16, near=2, workgroups=132)
+# So many workgroups, of all sequences, fill the chip as well if heads share what they read of keys
+# and values: Llama 3 8B's shapes from eight sequences on, Qwen 2.5 0.5B's from sixteen.
+DECODE_CUDA_MANY = (64, DecodeTile(4, value_unroll=16))
 
 
 def decode_tile(profile: GpuProfile) -> DecodeTile:
-    """Return the tile of attention in a decode step."""
+    """Return the tile of attention in a decode step of one sequence."""
     return DECODE_CUDA if profile.kind == "cuda" else DECODE[profile.subgroup]
+
+
+def decode_plan(profile: GpuProfile, shape: AttentionShape, batch: int) -> DecodePlan:
+    """Return how workgroups share the work of attention in a decode step of `batch` sequences."""
+    plan = DecodePlan(shape, decode_tile(profile), profile.subgroup)
+    least, many = DECODE_CUDA_MANY
+    crowded = profile.kind == "cuda" and batch * plan.tasks >= least
+    return replace(plan, tile=many) if crowded else plan
 
 
 # Attention of a prompt on matrix units, by the largest head: from 90 on, chosen on an H200 on the

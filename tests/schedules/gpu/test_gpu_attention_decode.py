@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ferrylm.schedules.gpu.attention_decode_plan import DecodePlan, DecodeTile
-from ferrylm.schedules.gpu.tiles import decode_tile
+from ferrylm.schedules.gpu.tiles import decode_plan, decode_tile
 from tests.numeric_gates import FP32, nmse
 from tests.schedules.cases import AttentionCase
 from tests.schedules.gpu import gpu_data
@@ -98,6 +98,17 @@ def test_heads_too_large_for_two_plans_in_shared_memory_have_one() -> None:
         plan = DecodePlan(shape, decode_tile(CUDA.dot), 32)
         assert (plan.near is not None) == both, head_dim
         assert plan.shared_bytes + (plan.near.shared_bytes if plan.near else 0) <= 47 << 10
+
+
+def test_many_sequences_read_keys_once_for_several_heads() -> None:
+    llama, qwen = AttentionCase(32, 8, 128, 400).shape, AttentionCase(14, 2, 64, 400).shape
+    plans = {
+        (shape.num_kv_heads, batch): decode_plan(CUDA.dot, shape, batch)
+        for shape in (llama, qwen)
+        for batch in (1, 4, 8, 16)
+    }
+    alone = [which for which, plan in plans.items() if plan.near is not None]
+    assert alone == [(8, 1), (8, 4), (2, 1), (2, 4), (2, 8)]
 
 
 def test_a_head_that_fills_no_group_of_columns_shares_its_workgroup_in_short_sequences() -> None:
