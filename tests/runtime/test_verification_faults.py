@@ -123,13 +123,13 @@ def test_weights_packed_in_the_wrong_order_fail_every_kernel_that_uses_them(
 def test_rope_tables_that_turn_the_other_way_fail_attention_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    original = attention_replay.rope_tables
+    original = attention_replay.model_tables
 
     def backwards(*arguments: Any) -> Any:
         cosines, sines = original(*arguments)
         return cosines, -sines
 
-    monkeypatch.setattr(attention_replay, "rope_tables", backwards)
+    monkeypatch.setattr(attention_replay, "model_tables", backwards)
     wrong = failed(checks_of(tiny_artifacts.shared_artifact()))
     assert len(wrong) == 5
     assert all(name.startswith("kernel rope_attention") for name in wrong)

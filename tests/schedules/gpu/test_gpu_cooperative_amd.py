@@ -21,6 +21,7 @@ from ferrylm.schedules.gpu.cooperative_tiles import cooperative_tile
 from ferrylm.schedules.gpu.layout import WeightFormat, padded
 from ferrylm.schedules.gpu.matmul_cooperative import cooperative_matmul
 from ferrylm.schedules.gpu.matvec_grid import Product
+from tests.schedules.cases import CAP
 from tests.schedules.gpu import gpu_data as data
 from tests.schedules.gpu.amd_runner import CHIPS, build, run
 from tests.schedules.gpu.cooperative_runner import as_rows
@@ -32,7 +33,7 @@ from tests.support.cuda_emulator.launches import EmulationError
 def multiply(chip: str, fmt: WeightFormat, epilogue: str) -> Any:
     """Return a product as the chip's library has it."""
     profile = TIERS[CHIPS[chip]].profile
-    product = Product(Rows(8), fmt, epilogue)
+    product = Product(Rows(8), fmt, epilogue, cap=CAP)
     assert profile.cooperative is not None
     tile = cooperative_tile(profile, product)
     return cooperative_matmul(product, tile, profile.subgroup, profile.cooperative)
