@@ -34,6 +34,8 @@ Array = NDArray[np.generic]
 # In standard deviations of the logits; docs/verify.md has the measurements behind them.
 INT8_TRACE = TraceTolerance(logit=0.5, gap=0.3)
 FLOAT16_TRACE = TraceTolerance(logit=0.02, gap=0.02)
+# Twice what a float64 reference errs that rounds inputs and weights of products to float16.
+PRODUCTS16_TRACE = TraceTolerance(logit=0.05, gap=0.05)
 FLOAT32_TRACE = TraceTolerance(logit=1e-3, gap=1e-3)
 
 _RANDOM = "the weights are random: their text means nothing"
@@ -89,7 +91,7 @@ def build_golden(
             LibraryChecks(
                 library.target,
                 tuple(kernel_check(function, library.kv_dtype) for function in functions),
-                _trace_tolerance(library),
+                _trace_tolerance(library, functions),
             )
             for library, functions in libraries
         ),
@@ -116,9 +118,11 @@ def _cases(
     )
 
 
-def _trace_tolerance(library: Library) -> TraceTolerance:
+def _trace_tolerance(library: Library, functions: Sequence[CheckFunction]) -> TraceTolerance:
     if library.arithmetic == "int8":
         return INT8_TRACE
+    if any(function.arithmetic == "f16" for function in functions):
+        return PRODUCTS16_TRACE
     return FLOAT16_TRACE if library.kv_dtype == "float16" else FLOAT32_TRACE
 
 

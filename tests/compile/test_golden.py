@@ -13,6 +13,7 @@ import tiny_artifacts
 from ferrylm.compile import golden_cases, golden_trace
 from ferrylm.compile.golden import WeightTap, build_golden
 from ferrylm.compile.golden_cases import kernel_case
+from ferrylm.compile.golden_functions import CheckFunction
 from ferrylm.compile.golden_recording import Operation, RecordingKernels
 from ferrylm.compile.golden_reference import (
     attend,
@@ -26,6 +27,7 @@ from ferrylm.compile.golden_reference import (
 from ferrylm.compile.golden_trace import greedy_trace
 from ferrylm.errors import CompileError
 from ferrylm.runtime import golden_inputs as inputs
+from ferrylm.runtime.artifact import Artifact
 from ferrylm.runtime.golden_format import GoldenMatrix, array_values, golden_array
 from ferrylm.runtime.golden_json import golden_bytes, parse_golden
 from tests import reference
@@ -235,6 +237,22 @@ def test_golden_data_reads_back_as_it_was_written() -> None:
     tap = WeightTap(1000, random=True)
     data = build_golden(model.config, [], tap, None)
     assert golden_bytes(parse_golden(data, "golden.json")) == data
+
+
+@pytest.mark.parametrize(("products", "limit"), [("int16", 0.02), ("f16", 0.05)])
+def test_whole_steps_may_be_further_off_where_products_are_float16(
+    products: str, limit: float
+) -> None:
+    with Artifact.open(tiny_artifacts.shared_artifact()) as artifact:
+        library = dataclasses.replace(
+            artifact.manifest.libraries[0], arithmetic="int16", kv_dtype="float16"
+        )
+    operation = Operation("linear", None, GoldenMatrix(64, 64, "q4", False, False), "residual")
+    functions = (CheckFunction("check_0", operation, products, ("a",), 64, 64, ()),)
+    tap, config = WeightTap(1000, random=True), tiny_llama("default").config
+    data = build_golden(config, [(library, functions)], tap, None)
+    golden = parse_golden(data, "golden.json")
+    assert golden.libraries[0].trace.logit == limit
 
 
 def test_a_short_context_has_golden_attention_too() -> None:
