@@ -20,7 +20,7 @@ from ferrylm.schedules.gpu.attention_prefill import prefill_kernel
 from ferrylm.schedules.gpu.layout import ActivationLayout
 from ferrylm.schedules.gpu.profile import GpuProfile
 from ferrylm.schedules.gpu.rope import rope_append
-from ferrylm.schedules.gpu.tiles import decode_plan, row_threads
+from ferrylm.schedules.gpu.tiles import attention_in_halves, decode_plan, row_threads
 
 Tensor = Any
 
@@ -153,4 +153,5 @@ class PromptAttention:
         args = [found[2], found[0], found[1], step.block_tables, step.positions]
         args += [] if layer.sinks is None else [layer.sinks]
         make = lambda: prefill_kernel(profile, shape, rows)  # noqa: E731
-        return self.call(rows, f"attention{variant_tag(variant)}", make, args, out)
+        units = "_f16" if attention_in_halves(profile, shape) else ""
+        return self.call(rows, f"attention{units}{variant_tag(variant)}", make, args, out)

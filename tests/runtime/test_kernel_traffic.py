@@ -55,7 +55,8 @@ def test_attention_reads_the_tokens_in_use_and_not_the_whole_pool() -> None:
     found = traffic("attention_batch1", [q, KEYS, VALUES, tables, y])
     assert found.bytes_moved == 256 + 2 * 101 * TOKEN + 32 + 256
     assert found.operations == 4 * 4 * 16 * 101
-    assert found.kind == "attention"
+    assert (found.kind, found.arithmetic) == ("attention", "f32")
+    assert traffic("attention_f16_prefill", [q, KEYS, VALUES, tables, y]).arithmetic == "f16"
 
 
 def test_an_append_writes_the_new_tokens_and_reads_their_rows_of_the_rotations() -> None:

@@ -23,6 +23,7 @@ _PRODUCT = re.compile(
 )
 _BATCH = re.compile(r"_batch(\d+)$")
 _WINDOW = re.compile(r"_window(\d+)(?:_|$)")  # of attention whose layer has one
+_HALVES = re.compile(r"attention_f16(?:_|$)")  # of a prompt, on matrix units
 _INDICES = "int32"
 
 PRODUCT, HEAD, ATTENTION, NORM, LOOKUP, OTHER = KINDS = (
@@ -125,7 +126,7 @@ def traffic_of(
         arithmetic = product[1]
     elif _attends(name):
         operations = 4 * tables.heads * tables.head_dim * step.visible_pairs(_window(name))
-        arithmetic = "f32"
+        arithmetic = "f16" if _HALVES.search(name) else "f32"
     inputs, output = arguments[:-1], arguments[-1:]
     moved = sum(_read(name, argument, step, tables) for argument in inputs)
     moved += sum(argument.size_bytes for argument in output)
