@@ -14,9 +14,7 @@ from ferrylm.schedules.gpu.matvec_grid import MatvecTile, Product
 from ferrylm.schedules.gpu.profile import GpuProfile
 
 FEW_ROWS = 2048  # of a matrix: 64 workgroups of 32 outputs; columns of the product that follows
-MOST_ROWS = (
-    32768  # of a product that quantizes for itself: a workgroup of few outputs pays too much
-)
+MOST_ROWS = 32768  # of a product that quantizes for itself; more workgroups do it too often
 _OUTPUTS = 8  # of a workgroup
 _ROWS = 4  # of a subgroup
 _MOST_SPLIT = 8
