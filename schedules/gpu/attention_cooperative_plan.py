@@ -8,6 +8,7 @@ from typing import Any
 from ferrylm.runtime.manifest import PLAIN_ATTENTION
 from ferrylm.schedules.cpu.attention import AttentionShape
 from ferrylm.schedules.gpu.attention_plan import BLOCK
+from ferrylm.schedules.gpu.attention_prompt_plan import PromptPlan
 from ferrylm.schedules.gpu.layout import KEY_VECTOR
 from ferrylm.schedules.gpu.profile import GpuProfile
 
@@ -55,14 +56,13 @@ TILES_ROCM = {
 
 
 @dataclass(frozen=True)
-class CooperativeAttentionPlan:
+class CooperativeAttentionPlan(PromptPlan):
     """A CooperativeAttentionTile applied to a shape, for subgroups of `width` lanes.
 
     Matrices are `size` x `size`. A row is a query head of a token; the query heads of a KV head
     follow each other, then those of the next token.
     """
 
-    shape: AttentionShape
     tile: CooperativeAttentionTile
     width: int
     size: int
@@ -72,11 +72,6 @@ class CooperativeAttentionPlan:
             raise ValueError(f"cooperative matrices take no heads such as {self.shape}")
         if self.tokens % (RUN * self.row_lanes):
             raise ValueError(f"{self.row_lanes} lanes of a row and {self.tokens} tokens")
-
-    @property
-    def head_dim(self) -> int:
-        """Return D."""
-        return self.shape.head_dim
 
     @property
     def heads(self) -> int:
@@ -102,16 +97,6 @@ class CooperativeAttentionPlan:
     def tokens(self) -> int:
         """Return the tokens of a step."""
         return self.tile.tokens
-
-    @property
-    def blocks(self) -> int:
-        """Return the blocks of tokens of a step, each within one page."""
-        return self.tokens // BLOCK
-
-    @property
-    def vectors(self) -> int:
-        """Return the 16-byte vectors of a key or a value."""
-        return self.head_dim // KEY_VECTOR
 
     @property
     def depths(self) -> int:
@@ -188,16 +173,6 @@ class CooperativeAttentionPlan:
     def query(self, row_tile: Any, depth: Any) -> Any:
         """Return which of them a matrix of queries is."""
         return row_tile if self.tile.near else row_tile * self.depths + depth
-
-    @property
-    def copies(self) -> int:
-        """Return how many vectors of a block of tokens a thread copies at most."""
-        return -(-BLOCK * self.vectors // self.threads)
-
-    @property
-    def whole_copies(self) -> bool:
-        """Return whether all threads copy equally many."""
-        return BLOCK * self.vectors % self.threads == 0
 
 
 def fits_cooperative(profile: GpuProfile, shape: AttentionShape) -> bool:

@@ -119,7 +119,7 @@ def find_places(tables, cursor, places, last, page_size, plan):  # noqa: D103
 @T.inline
 def copy_keys(keys, near, places, thread, kv_head, plan):  # noqa: D103
     for b in T.unroll(plan.blocks):
-        for i in T.unroll(plan.copies()):
+        for i in T.unroll(plan.copies):
             e = T.meta_var(i * plan.threads + thread)
             if plan.whole_copies or e < BLOCK * plan.vectors:
                 T.evaluate(
@@ -138,7 +138,7 @@ def copy_keys(keys, near, places, thread, kv_head, plan):  # noqa: D103
 @T.inline
 def copy_values(values, near, places, thread, kv_head, plan):  # noqa: D103
     for b in T.unroll(plan.blocks):
-        for i in T.unroll(plan.copies()):
+        for i in T.unroll(plan.copies):
             e = T.meta_var(i * plan.threads + thread)
             if plan.whole_copies or e < BLOCK * plan.vectors:
                 T.evaluate(

@@ -8,7 +8,7 @@ from typing import Any
 from ferrylm.schedules.attention_scores import first_seen_in
 from ferrylm.schedules.cpu.attention import AttentionShape
 from ferrylm.schedules.gpu.attention_plan import BLOCK
-from ferrylm.schedules.gpu.layout import KEY_VECTOR
+from ferrylm.schedules.gpu.attention_prompt_plan import PromptPlan
 
 WIDTH = 32  # lanes of a subgroup
 ROWS, COLUMNS, DEPTH = 16, 8, 16  # of one instruction
@@ -41,20 +41,14 @@ class MatrixAttentionTile:
 
 
 @dataclass(frozen=True)
-class MatrixAttentionPlan:
+class MatrixAttentionPlan(PromptPlan):
     """A MatrixAttentionTile applied to a shape."""
 
-    shape: AttentionShape
     tile: MatrixAttentionTile
 
     def __post_init__(self) -> None:
         if not fits_matrix_units(self.shape):
             raise ValueError(f"matrix units take no heads such as {self.shape}")
-
-    @property
-    def head_dim(self) -> int:
-        """Return D."""
-        return self.shape.head_dim
 
     @property
     def threads(self) -> int:
@@ -72,19 +66,9 @@ class MatrixAttentionPlan:
         return self.tile.tokens
 
     @property
-    def blocks(self) -> int:
-        """Return the blocks of tokens of a step, each within one page."""
-        return self.tokens // BLOCK
-
-    @property
     def lane_rows(self) -> int:
         """Return how many query rows a lane has numbers of."""
         return 2 * self.tile.fragments
-
-    @property
-    def vectors(self) -> int:
-        """Return the 16-byte vectors of a key or a value."""
-        return self.head_dim // KEY_VECTOR
 
     @property
     def depths(self) -> int:
@@ -133,15 +117,6 @@ class MatrixAttentionPlan:
     def first_step(self, position: Any) -> Any:
         """Return in which step the first token is that a query sees; steps begin at token 0."""
         return first_seen_in(self.tokens, position, self.shape.variant)
-
-    def copies(self) -> int:
-        """Return how many vectors of a block of tokens a thread copies at most."""
-        return -(-BLOCK * self.vectors // self.threads)
-
-    @property
-    def whole_copies(self) -> bool:
-        """Return whether all threads copy equally many."""
-        return BLOCK * self.vectors % self.threads == 0
 
     @property
     def query_words(self) -> int:

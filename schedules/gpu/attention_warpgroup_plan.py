@@ -10,7 +10,7 @@ from tvm.script import tirx as T
 from ferrylm.runtime.manifest import PLAIN_ATTENTION
 from ferrylm.schedules.cpu.attention import AttentionShape
 from ferrylm.schedules.gpu.attention_plan import BLOCK
-from ferrylm.schedules.gpu.layout import KEY_VECTOR
+from ferrylm.schedules.gpu.attention_prompt_plan import PromptPlan
 
 WIDTH = 32  # lanes of a subgroup
 GROUP_THREADS = 128
@@ -48,20 +48,14 @@ TILES = {64: WarpgroupTile(2, 128, stages=4), 128: WarpgroupTile(2, 128)}
 
 
 @dataclass(frozen=True)
-class WarpgroupPlan:
+class WarpgroupPlan(PromptPlan):
     """A WarpgroupTile applied to a shape."""
 
-    shape: AttentionShape
     tile: WarpgroupTile
 
     def __post_init__(self) -> None:
         if not fits_warpgroups(self.shape):
             raise ValueError(f"warpgroups take no heads such as {self.shape}")
-
-    @property
-    def head_dim(self) -> int:
-        """Return D."""
-        return self.shape.head_dim
 
     @property
     def heads(self) -> int:
@@ -92,16 +86,6 @@ class WarpgroupPlan:
     def stages(self) -> int:
         """Return how many steps' keys are in shared memory."""
         return self.tile.stages
-
-    @property
-    def blocks(self) -> int:
-        """Return the blocks of tokens of a step, each within one page."""
-        return self.tokens // BLOCK
-
-    @property
-    def vectors(self) -> int:
-        """Return the 16-byte vectors of a key, a value or a query."""
-        return self.head_dim // KEY_VECTOR
 
     @property
     def key_copies(self) -> int:
